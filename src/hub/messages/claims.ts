@@ -1,0 +1,236 @@
+import { MeshError } from '../../kernel/errors.ts';
+import { Draft } from '../../storage/draft.ts';
+import { deadlineOf, keyAfter, leasedKey, unleasedKey } from '../../storage/keys.ts';
+import { type Address, type MaybePromise, type StoredRecord, type Take, whenDone } from '../../storage/storage.ts';
+import type { Actor, HubCore } from '../hub-core.ts';
+import type { Bodies } from './bodies.ts';
+import { claimedPartition, markerAddress, readyPartition, stampOfReference, type Tally, tallyOf, tallyValue } from './mailbox.ts';
+import { isExpired, type Message, type MessageType } from './message.ts';
+import { type Open, stageDead, stageExpired, stagePurged } from './outcomes.ts';
+import { assertLeased, type Routes } from './routes.ts';
+
+/** A message that is claimed. Its address and revision are the receipt. */
+export interface Claim extends Open {
+  readonly message: Message;
+  readonly tally: Tally;
+  address: Address;
+  revision: number;
+  deadline: number;
+  /** A reply has settled it. */
+  answered?: boolean;
+}
+
+export interface ClaimOptions {
+  readonly limit: number;
+  readonly visibilityMs: number;
+  readonly types?: readonly MessageType[] | undefined;
+}
+
+/** What became of claims that were not settled in time. */
+export interface Recovery {
+  /** When the next claim lapses. */
+  readonly lapseAt: number | undefined;
+  /** Whether there may be mail again. */
+  readonly isBack: boolean;
+}
+
+const AT_ONCE = 100;
+const ATTEMPTS = 1000;
+
+/** Claims messages, and puts back what was claimed and not settled. */
+export class Claims {
+  readonly #core: HubCore;
+  readonly #bodies: Bodies;
+  readonly #routes: Routes;
+  readonly #maxDeliveries: number;
+
+  constructor(core: HubCore, bodies: Bodies, routes: Routes, maxDeliveries: number) {
+    this.#core = core;
+    this.#bodies = bodies;
+    this.#routes = routes;
+    this.#maxDeliveries = maxDeliveries;
+  }
+
+  /**
+   * Claims the next messages of a mailbox. What has expired meanwhile is removed and told instead.
+   * @throws MeshError `not_alive`, `lease_lost`
+   */
+  async claim(actor: Actor, { limit, visibilityMs, types }: ClaimOptions): Promise<Claim[]> {
+    const session = actor.id;
+    const takes = types ? await this.#takesOf(session, types, limit, visibilityMs) : [takeFirst(session, limit, visibilityMs)];
+    if (takes.length === 0) return [];
+    const taking = this.#take(actor, takes);
+    const taken = taking instanceof Promise ? await taking : taking;
+    if (taken.length === 0) return [];
+    const found = this.#bodies.read(taken.map(({ key }) => ({ mailbox: session, stamp: stampOfReference(key) })));
+    const messages = found instanceof Promise ? await found : found;
+    const claims: Claim[] = [];
+    const gone: Claim[] = [];
+    const now = this.#core.engine.now();
+    taken.forEach(({ partition, key, value, revision }, n) => {
+      const message = messages[n];
+      const claim = {
+        session,
+        stamp: stampOfReference(key),
+        message: message as Message,
+        tally: tallyOf(value),
+        address: { partition, key },
+        revision,
+        deadline: deadlineOf(key) ?? 0,
+      };
+      if (!message || isExpired(message, now)) gone.push(claim);
+      else claims.push(claim);
+    });
+    for (const claim of gone) await this.#drop(claim);
+    return claims;
+  }
+
+  /**
+   * Puts back what was claimed until now; or gives it up, when it was delivered too often. As long as the marker of the
+   * mailbox is a predecessor's, all that was claimed is put back but what waits on purpose.
+   */
+  async recover(session: string, predecessor?: StoredRecord): Promise<Recovery> {
+    const partition = claimedPartition(session);
+    let isBack = false;
+    let start = '';
+    for (;;) {
+      const head = await this.#core.engine.storage.list(partition, { start, limit: AT_ONCE });
+      const now = this.#core.engine.now();
+      const lapsed = head.filter(({ key, value }) => (deadlineOf(key) ?? 0) <= now || (predecessor && !tallyOf(value).delayed));
+      const first = head[0];
+      const last = head[head.length - 1];
+      if (lapsed.length === 0) {
+        if (!predecessor || !last || head.length < AT_ONCE) return { lapseAt: first && deadlineOf(first.key), isBack };
+        start = keyAfter(last.key);
+        continue;
+      }
+      const found = this.#bodies.read(lapsed.map(({ key }) => ({ mailbox: session, stamp: stampOfReference(key) })));
+      const messages = found instanceof Promise ? await found : found;
+      const draft = new Draft();
+      const dead: Open[] = [];
+      lapsed.forEach(({ key, value, revision }, n) => {
+        draft.checks.push({ partition, key, revision });
+        draft.deletes.push({ partition, key });
+        const { deliveries, error, delayed } = tallyOf(value);
+        const tally = { deliveries: delayed ? deliveries : deliveries + 1, ...(error !== undefined && { error }) };
+        const open = { session, stamp: stampOfReference(key), message: messages[n] };
+        if (tally.deliveries >= this.#maxDeliveries && messages[n]) dead.push({ ...open, tally });
+        else draft.puts.push({ partition: readyPartition(session), key: unleasedKey(key), value: tallyValue(tally) });
+      });
+      if (dead.length > 0) stageDead(draft, this.#core.engine, session, 'max_deliveries', dead);
+      // Lost to somebody who settled or put back some of them: what is left is looked at anew.
+      isBack = true;
+      // Whoever takes up the mailbox at the same time may have claims of its own by now.
+      const marker = predecessor && { partition: predecessor.partition, key: predecessor.key };
+      if (marker) draft.checks.push({ ...marker, revision: predecessor.revision });
+      const result = await this.#core.engine.commit(draft);
+      if (!result.committed && marker) {
+        const [current] = await this.#core.engine.storage.get([marker]);
+        if (current?.revision !== predecessor.revision) return { lapseAt: undefined, isBack };
+      }
+      await this.#core.nextTurn();
+    }
+  }
+
+  /**
+   * Takes up a mailbox for this incarnation: what its predecessors had claimed comes back first.
+   * @throws MeshError `not_found`, `not_alive`, `lease_lost`
+   */
+  async takeUp(actor: Actor, incarnation: string): Promise<void> {
+    const address = markerAddress(actor.id);
+    for (;;) {
+      const [marker] = await this.#core.engine.storage.get([address]);
+      const last = marker?.value as { readonly incarnation: string } | null | undefined;
+      if (last?.incarnation === incarnation) return;
+      if (marker && last) await this.recover(actor.id, marker);
+      const { made } = await this.#core.write(actor, async (draft) => {
+        const [again] = await this.#core.engine.storage.get([address]);
+        if (again?.revision !== marker?.revision) return false;
+        this.#routes.stageTakeUp(draft, actor.id, marker?.revision ?? null, incarnation);
+        return true;
+      });
+      if (made) return;
+    }
+  }
+
+  /** Of a mailbox of which only some types are wanted: the first of these, each by a take of its own. */
+  async #takesOf(session: string, types: readonly MessageType[], limit: number, leaseMs: number): Promise<Take[]> {
+    const from = readyPartition(session);
+    const takes: Take[] = [];
+    let start = '';
+    for (;;) {
+      const page = await this.#core.engine.storage.list(from, { start, limit: AT_ONCE, values: false });
+      const messages = await this.#bodies.read(page.map(({ key }) => ({ mailbox: session, stamp: stampOfReference(key) })));
+      page.forEach(({ key }, n) => {
+        const message = messages[n];
+        if (takes.length === limit || (message && !types.includes(message.type))) return;
+        takes.push({ from, to: claimedPartition(session), start: key, end: keyAfter(key), limit: 1, leaseMs });
+      });
+      const last = page[page.length - 1];
+      if (!last || page.length < AT_ONCE || takes.length === limit) return takes;
+      start = keyAfter(last.key);
+    }
+  }
+
+  /** Takes under the lease of whoever claims: the handle's own, or that which the session has. */
+  #take(actor: Actor, takes: readonly Take[], attempt = 1): MaybePromise<readonly StoredRecord[]> {
+    const { id, tenure } = actor;
+    if (!tenure) return this.#takeByAuthority(id, takes);
+    if (tenure.end) throw tenure.end;
+    const draft = draftOf(takes);
+    draft.checks.push(this.#core.sessions.leaseCheck(id, tenure.leaseRevision));
+    return whenDone(this.#core.engine.commit(draft), (result) =>
+      result.committed ? result.taken : this.#takeAgain(actor, takes, attempt),
+    );
+  }
+
+  async #takeAgain(actor: Actor, takes: readonly Take[], attempt: number): Promise<readonly StoredRecord[]> {
+    if (actor.tenure) await this.#core.fence.read(actor.tenure);
+    await this.#pause(attempt);
+    return this.#take(actor, takes, attempt + 1);
+  }
+
+  async #takeByAuthority(id: string, takes: readonly Take[]): Promise<readonly StoredRecord[]> {
+    for (let attempt = 1; ; attempt++) {
+      const draft = draftOf(takes);
+      const standing = await this.#routes.standing(id);
+      assertLeased(standing);
+      draft.checks.push(...standing.checks);
+      const result = await this.#core.engine.commit(draft);
+      if (result.committed) return result.taken;
+      this.#routes.forget(id);
+      await this.#pause(attempt);
+    }
+  }
+
+  /** Whatever it is that always conflicts must neither hold up the event loop nor go on for ever. */
+  async #pause(attempt: number): Promise<void> {
+    if (attempt === ATTEMPTS) throw new MeshError('conflict', `expected a claim to pass, got ${ATTEMPTS} conflicts`);
+    await this.#core.nextTurn();
+  }
+
+  /** Nobody gets it any more: it has expired, or is not even kept. */
+  async #drop(claim: Claim): Promise<void> {
+    const draft = new Draft();
+    draft.checks.push({ ...claim.address, revision: claim.revision });
+    draft.deletes.push(claim.address);
+    const stage = claim.message ? stageExpired : stagePurged;
+    stage(draft, this.#core.engine, claim.session, [claim]);
+    await this.#core.engine.commit(draft);
+  }
+}
+
+function draftOf(takes: readonly Take[]): Draft {
+  const draft = new Draft();
+  for (const take of takes) draft.takes.push(take);
+  return draft;
+}
+
+function takeFirst(session: string, limit: number, leaseMs: number): Take {
+  return { from: readyPartition(session), to: claimedPartition(session), limit, leaseMs };
+}
+
+/** Where a claim is once it lasts until then. */
+export function movedTo({ address }: Claim, deadline: number): Address {
+  return { partition: address.partition, key: leasedKey(address.key, deadline) };
+}

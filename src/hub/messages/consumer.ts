@@ -1,0 +1,169 @@
+import type { Timer } from '../../kernel/clock.ts';
+import { describe } from '../../kernel/describe.ts';
+import { MeshError } from '../../kernel/errors.ts';
+import type { HubCore } from '../hub-core.ts';
+import type { Claim } from './claims.ts';
+import type { Inbox, InboxParts } from './inbox.ts';
+import type { Message, MessageType } from './message.ts';
+
+/** What a handler gets besides its message. */
+export interface HandlerContext {
+  /** Aborts when the session is to stop or lost, when the claim is lost, and when the mesh is closed. */
+  readonly signal: AbortSignal;
+  /** 1 for the first delivery. */
+  readonly attempt: number;
+}
+
+/** Handles one message: acked when it returns or resolves, given back when it throws or rejects. */
+export type MessageHandler = (message: Message, context: HandlerContext) => unknown;
+
+interface Running {
+  readonly claim: Claim;
+  readonly controller: AbortController;
+  readonly done: Promise<void>;
+}
+
+interface Rules {
+  readonly concurrency: number;
+  readonly types?: readonly MessageType[] | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const ERROR_LENGTH = 300;
+
+/** Hands messages of an inbox to a handler, several at a time, until it is stopped or the session ends. */
+export class Consumer {
+  /** Resolves once it has stopped and nothing runs any more; rejects when the mailbox could not be read. */
+  readonly done: Promise<void>;
+  readonly #inbox: Inbox;
+  readonly #parts: InboxParts;
+  readonly #handler: MessageHandler;
+  readonly #rules: Rules;
+  readonly #running = new Set<Running>();
+  readonly #stopping = new AbortController();
+  #freed = (): void => {};
+  #extension: Timer | undefined;
+
+  /** @internal */
+  constructor(inbox: Inbox, parts: InboxParts, handler: MessageHandler, rules: Rules) {
+    this.#inbox = inbox;
+    this.#parts = parts;
+    this.#handler = handler;
+    this.#rules = rules;
+    const { core, actor } = parts;
+    const stop = (): void => this.#stopping.abort(new MeshError('aborted', 'expected to go on, got the consumer stopped'));
+    const abortAll = (): void => this.#abortAll(core);
+    if (rules.signal?.aborted) stop();
+    rules.signal?.addEventListener('abort', stop, { once: true });
+    actor.tenure?.signal.addEventListener('abort', abortAll, { once: true });
+    const forget = core.onClose(abortAll);
+    this.done = this.#run().finally(() => {
+      forget();
+      rules.signal?.removeEventListener('abort', stop);
+      actor.tenure?.signal.removeEventListener('abort', abortAll);
+      if (this.#extension) core.engine.clock.clearTimeout(this.#extension);
+    });
+    // Whoever does not wait for its end is told by the hub's reporter.
+    this.done.catch((error: unknown) => core.engine.report(error));
+  }
+
+  /** Takes no further messages, and waits for the handlers that run. */
+  async stop(): Promise<void> {
+    this.#stopping.abort(new MeshError('aborted', 'expected to go on, got the consumer stopped'));
+    await this.done.catch(() => {});
+  }
+
+  async #run(): Promise<void> {
+    const { concurrency, types } = this.#rules;
+    while (!this.#stopping.signal.aborted) {
+      const free = concurrency - this.#running.size;
+      if (free === 0) {
+        await new Promise<void>((resolve) => {
+          this.#freed = resolve;
+        });
+        continue;
+      }
+      const claims = await this.#claim(free, types);
+      if (!claims) break;
+      for (const claim of claims) this.#start(claim);
+      this.#keepExtending();
+      await this.#parts.core.nextTurn();
+    }
+    await Promise.all([...this.#running].map(({ done }) => done));
+  }
+
+  async #claim(limit: number, types: readonly MessageType[] | undefined): Promise<Claim[] | undefined> {
+    try {
+      return await this.#inbox.claim({ limit, types, signal: this.#stopping.signal });
+    } catch (error) {
+      if (this.#stopping.signal.aborted || this.#parts.signal?.aborted) return undefined;
+      throw error;
+    }
+  }
+
+  #start(claim: Claim): void {
+    const controller = new AbortController();
+    const running: Running = {
+      claim,
+      controller,
+      done: this.#handle(claim, controller.signal).finally(() => this.#free(running)),
+    };
+    this.#running.add(running);
+  }
+
+  #free(running: Running): void {
+    this.#running.delete(running);
+    this.#freed();
+  }
+
+  async #handle(claim: Claim, signal: AbortSignal): Promise<void> {
+    const { settling, core } = this.#parts;
+    let reason: string | undefined;
+    let isDone = false;
+    try {
+      await this.#handler(claim.message, { signal, attempt: claim.tally.deliveries + 1 });
+      isDone = true;
+    } catch (error) {
+      reason = messageOf(error);
+    }
+    // What was given back because of the end of the session or the mesh is settled by whoever ended it.
+    if (!settling.open.has(claim) && !claim.answered) return;
+    try {
+      await settling.settle(claim, isDone ? { kind: 'ack' } : { kind: 'nak', delayMs: 0, reason });
+    } catch (error) {
+      // It comes again, to this or another consumer: at least once is what is promised.
+      const isExpected = ['stale_receipt', 'lease_lost', 'not_alive', 'closed'].some(
+        (code) => MeshError.is(error) && error.code === code,
+      );
+      if (!isExpected) core.engine.report(error);
+    }
+  }
+
+  /** Half a visibility before they lapse, the claims of what still runs are extended, all together. */
+  #keepExtending(): void {
+    if (this.#extension || this.#running.size === 0) return;
+    const { core, settling, visibilityMs } = this.#parts;
+    this.#extension = core.engine.clock.setTimeout(() => {
+      this.#extension = undefined;
+      for (const { claim, controller } of this.#running) {
+        if (claim.deadline - core.engine.now() > visibilityMs * 0.75) continue;
+        settling.settle(claim, { kind: 'extend', ms: visibilityMs }).catch((error: unknown) => {
+          if (MeshError.is(error, 'stale_receipt')) controller.abort(error);
+        });
+      }
+      this.#keepExtending();
+    }, visibilityMs / 2);
+  }
+
+  #abortAll(core: HubCore): void {
+    const reason: unknown =
+      this.#parts.actor.tenure?.signal.reason ??
+      (core.closed ? new MeshError('closed', 'expected an open mesh, got a closed one') : undefined);
+    for (const { controller } of this.#running) controller.abort(reason);
+  }
+}
+
+function messageOf(error: unknown): string {
+  const message: unknown = error instanceof Error ? error.message : describe(error);
+  return (typeof message === 'string' ? message : describe(message)).slice(0, ERROR_LENGTH).toWellFormed();
+}

@@ -1,0 +1,92 @@
+import type { LoggedEvent } from '../../storage/events/event-reader.ts';
+import type { MessageTarget, MessageType } from './message.ts';
+
+/** What the hub tells about messages. Ids only, never what a message says. */
+export type MessageEvents = {
+  /** `session` is the recipient; a message to many has `to` and the number of `recipients` instead. */
+  message_sent: LoggedEvent & {
+    readonly message: string;
+    readonly from: string;
+    readonly type: MessageType;
+    readonly session?: string;
+    readonly to?: MessageTarget;
+    readonly recipients?: number;
+    readonly replyTo?: string;
+  };
+  /** A part of the recipients of a message to very many has got it. */
+  message_delivered: LoggedEvent & {
+    readonly message: string;
+    readonly from: string;
+    readonly type: MessageType;
+    readonly to: MessageTarget;
+    readonly recipients: number;
+  };
+  /** Settled by their recipient: all that were settled together. */
+  message_acked: LoggedEvent & { readonly session: string; readonly messages: readonly string[] };
+  /** Given back by their recipient, to be delivered again. */
+  message_released: LoggedEvent & { readonly session: string; readonly messages: readonly string[]; readonly delayMs?: number };
+  message_expired: LoggedEvent & { readonly session: string; readonly messages: readonly string[] };
+  /** They are in the dead letters: given up after too many deliveries, by their recipient, or with it. */
+  message_dead: LoggedEvent & { readonly session: string; readonly messages: readonly string[]; readonly reason: DeadReason };
+  /** Removed before anybody settled them: on request, or at the end of the retention. */
+  message_purged: LoggedEvent & { readonly session: string; readonly messages: readonly string[] };
+  /** Back from the dead letters. */
+  message_redriven: LoggedEvent & { readonly session: string; readonly messages: readonly string[] };
+  ping_sent: LoggedEvent & { readonly ping: string; readonly from: string; readonly session: string };
+  ping_answered: LoggedEvent & { readonly ping: string; readonly session: string };
+};
+
+/** `session_over`: its recipient ended or was killed. */
+export type DeadReason = 'max_deliveries' | 'terminated' | 'session_over';
+
+export const MESSAGE_EVENTS: readonly (keyof MessageEvents)[] = [
+  'message_sent',
+  'message_delivered',
+  'message_acked',
+  'message_released',
+  'message_expired',
+  'message_dead',
+  'message_purged',
+  'message_redriven',
+  'ping_sent',
+  'ping_answered',
+];
+
+/** The topic of everybody who waits for mail of a session. */
+export function mailboxTopic(session: string): string {
+  return `mailbox/${session}`;
+}
+
+/** The topic of everybody who waits for mail, whosever: a message to many may be for each of them. */
+export const ANY_MAILBOX = 'mailbox/*';
+
+/** The topic of whoever waits for the answer to a request. */
+export function waiterTopic(waiter: string): string {
+  return `waiter/${waiter}`;
+}
+
+/** The topic of everybody who holds sessions. */
+export const ANY_PING = 'ping/*';
+
+/** Says which waiters an event about messages wakes. */
+export function topicsOf(event: LoggedEvent): readonly string[] {
+  const { session, waiter, ping } = event;
+  switch (event.name) {
+    case 'message_sent':
+      if (session === undefined) return [ANY_MAILBOX];
+      return waiter === undefined
+        ? [mailboxTopic(String(session))]
+        : [mailboxTopic(String(session)), waiterTopic(String(waiter))];
+    case 'message_delivered':
+      return [ANY_MAILBOX];
+    case 'message_released':
+    case 'message_redriven':
+      return [mailboxTopic(String(session))];
+    case 'ping_sent':
+      return [ANY_PING];
+    case 'ping_answered':
+      return [waiterTopic(String(ping))];
+    default:
+      return [];
+  }
+}

@@ -1,0 +1,283 @@
+import { abortedBy, holdProcess } from '../../kernel/clock.ts';
+import { MeshError } from '../../kernel/errors.ts';
+import { callback, parse } from '../../kernel/inputs.ts';
+import { sessionTopic } from '../../registry/events.ts';
+import { isTerminal, stateOf } from '../../registry/session.ts';
+import { setHubAlarm } from '../alarm.ts';
+import type { Actor, HubCore } from '../hub-core.ts';
+import type { Claim, Claims } from './claims.ts';
+import { Consumer, type MessageHandler } from './consumer.ts';
+import { ANY_MAILBOX, mailboxTopic } from './events.ts';
+import type { Message, MessageType } from './message.ts';
+import { EXTEND_MS, HANDLE, type HandleOptions, NAK, REASON, RECEIVE, type ReceiveOptions } from './message-inputs.ts';
+import type { Settling } from './settling.ts';
+
+/** One message, claimed for whoever holds this. Settle it once; unsettled it comes back when the claim lapses. */
+export interface Delivery {
+  readonly message: Message;
+  /** 1 for the first delivery. */
+  readonly attempt: number;
+  /** It is done. @throws MeshError `stale_receipt` (the claim has lapsed, or it was settled), `not_alive`, `lease_lost` */
+  ack(): Promise<void>;
+  /** To be delivered again, `delayMs` from now (default at once); into the dead letters after too many deliveries. */
+  nak(options?: { readonly delayMs?: number | undefined; readonly reason?: string | undefined }): Promise<void>;
+  /** Never to be delivered again: into the dead letters, with the reason. */
+  term(reason?: string): Promise<void>;
+  /** The claim lasts so many milliseconds from now. */
+  extend(ms: number): Promise<void>;
+}
+
+export interface InboxParts {
+  readonly core: HubCore;
+  readonly actor: Actor;
+  readonly claims: Claims;
+  readonly settling: Settling;
+  readonly visibilityMs: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+const NOTHING: ReceiveOptions = {};
+const RECEIVE_ONE = parse(RECEIVE, NOTHING, 'options');
+
+/** After so many deliveries in a row, or so many milliseconds, everything else has its turn. */
+const YIELD_AFTER = 64;
+const YIELD_MS = 10;
+
+/**
+ * The mailbox of one session, to be emptied: by a loop, by a handler, or by hand. Each message is claimed by one
+ * consumer at a time. Waiting for mail keeps the process alive until the session or the mesh ends, or the signal aborts.
+ */
+export class Inbox {
+  readonly #parts: InboxParts;
+  #takenUp: Promise<void> | undefined;
+  #isTakenUp = false;
+  /** When the earliest claim that is not settled lapses, as far as this inbox knows. */
+  #lapseAt: number | undefined;
+  #looked = false;
+  #given = 0;
+  #yieldedAt = 0;
+
+  /** @internal */
+  constructor(parts: InboxParts) {
+    this.#parts = parts;
+  }
+
+  /** Whose mailbox it is. */
+  get session(): string {
+    return this.#parts.actor.id;
+  }
+
+  /**
+   * Claims up to `limit` messages, waiting up to `timeoutMs` for the first.
+   * @throws MeshError `invalid_input`, `not_alive`, `lease_lost`, `aborted`, `closed`
+   */
+  async receive(options: ReceiveOptions = NOTHING): Promise<Delivery[]> {
+    const { limit, timeoutMs, types, signal } = options === NOTHING ? RECEIVE_ONE : parse(RECEIVE, options, 'options');
+    const claims = await this.claim({ limit, types, signal, until: this.#parts.core.engine.now() + timeoutMs });
+    if (!claims) this.#assertHeld();
+    return (claims ?? []).map((claim) => this.#delivery(claim));
+  }
+
+  /**
+   * Hands each message to `handler`, up to `concurrency` at a time: acked when it returns, to be delivered again when it
+   * throws. While the handler runs, the claim is extended.
+   * @throws MeshError `invalid_input`
+   */
+  handle(handler: MessageHandler, options: HandleOptions = {}): Consumer {
+    return new Consumer(
+      this,
+      this.#parts,
+      parse(callback<MessageHandler>(), handler, 'handler'),
+      parse(HANDLE, options, 'options'),
+    );
+  }
+
+  /** Messages one at a time, until the session or the mesh ends. Leaving the loop leaves the last one claimed if it was not settled. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Delivery, void, undefined> {
+    for (;;) {
+      const claims = await this.claim({ limit: 1 });
+      if (!claims) return;
+      for (const claim of claims) yield this.#delivery(claim);
+      await this.#yield();
+    }
+  }
+
+  /**
+   * For consumers: claims messages, waiting for the first; nothing when it is over. What was claimed is remembered until
+   * it is settled.
+   * @internal
+   */
+  async claim({
+    limit,
+    types,
+    signal,
+    until,
+  }: {
+    readonly limit: number;
+    readonly types?: readonly MessageType[] | undefined;
+    readonly signal?: AbortSignal | undefined;
+    readonly until?: number;
+  }): Promise<Claim[] | undefined> {
+    const { core, actor, claims, settling, visibilityMs } = this.#parts;
+    const isPatient = until === undefined;
+    for (;;) {
+      this.#throwIfAborted(signal);
+      if (this.#isOver()) return undefined;
+      // Claims first: a mailbox that has mail needs no alarm.
+      const claimed = await settling.remember(this.#claimNow(limit, types, visibilityMs, isPatient));
+      if (claimed === undefined || core.closed) return undefined;
+      if (claimed.length > 0) return claimed;
+      if (until !== undefined && core.engine.now() >= until) return [];
+      const alarm = setHubAlarm(core, {
+        topics: [mailboxTopic(actor.id), ANY_MAILBOX, sessionTopic(actor.id)],
+        signals: [actor.tenure?.signal, this.#parts.signal, signal],
+      });
+      try {
+        await core.engine.log.ready();
+        if (core.closed) return undefined;
+        const again = await settling.remember(this.#claimNow(limit, types, visibilityMs, isPatient));
+        if (again === undefined || core.closed) return undefined;
+        if (again.length > 0) return again;
+        const { lapseAt, isBack } = await claims.recover(actor.id);
+        if (isBack) continue;
+        this.#lapseAt = lapseAt;
+        await this.#wait(alarm.ring, until);
+        this.#looked = false;
+      } finally {
+        alarm.cancel();
+      }
+    }
+  }
+
+  /** Waits for the ring, for the next lapse, or for the end of the wait. */
+  async #wait(ring: Promise<void>, until: number | undefined): Promise<void> {
+    const { core } = this.#parts;
+    const times = [this.#lapseAt, until].filter((time) => time !== undefined);
+    const release = holdProcess();
+    let timer: ReturnType<typeof core.engine.clock.setTimeout> | undefined;
+    try {
+      const lapse =
+        times.length === 0
+          ? undefined
+          : new Promise<void>((resolve) => {
+              timer = core.engine.clock.setTimeout(resolve, Math.max(0, Math.min(...times) - core.engine.now()));
+            });
+      await (lapse ? Promise.race([ring, lapse]) : ring);
+    } finally {
+      if (timer) core.engine.clock.clearTimeout(timer);
+      release();
+    }
+  }
+
+  /**
+   * What there is at this moment; nothing at all when the session or the mesh is over. Whoever is patient waits for a
+   * session that is offline to come back.
+   */
+  async #claimNow(
+    limit: number,
+    types: readonly MessageType[] | undefined,
+    visibilityMs: number,
+    isPatient: boolean,
+  ): Promise<Claim[] | undefined> {
+    const { actor, claims, core } = this.#parts;
+    try {
+      if (!this.#isTakenUp) {
+        this.#takenUp ??= this.#takeUp();
+        await this.#takenUp;
+        this.#isTakenUp = true;
+      }
+      const now = core.engine.now();
+      if (!this.#looked || (this.#lapseAt !== undefined && now >= this.#lapseAt)) {
+        this.#lapseAt = (await claims.recover(actor.id)).lapseAt;
+        this.#looked = true;
+      }
+      const claimed = await claims.claim(actor, { limit, visibilityMs, types });
+      for (const { deadline } of claimed) this.#lapseAt = Math.min(this.#lapseAt ?? deadline, deadline);
+      return claimed;
+    } catch (error) {
+      if (this.#isOver()) return undefined;
+      if (!isPatient || !this.#isTakenUp || !MeshError.is(error, 'not_alive')) throw error;
+      const snapshot = await core.sessions.read(actor.id);
+      return snapshot && !isTerminal(stateOf(snapshot)) ? [] : undefined;
+    }
+  }
+
+  async #takeUp(): Promise<void> {
+    const { core, actor, claims } = this.#parts;
+    try {
+      const incarnation = actor.tenure?.incarnation ?? (await core.sessions.require(actor.id)).record.incarnation;
+      await claims.takeUp(actor, incarnation);
+    } catch (error) {
+      // To be tried anew by the next claim.
+      this.#takenUp = undefined;
+      throw error;
+    }
+  }
+
+  #isOver(): boolean {
+    const { core, actor, signal } = this.#parts;
+    return core.closed || actor.tenure?.end !== undefined || actor.tenure?.signal.aborted === true || signal?.aborted === true;
+  }
+
+  /**
+   * Says why nothing can be received any more. A session that is told to stop just gets no further mail.
+   * @throws MeshError `closed`, `aborted`, `lease_lost`
+   */
+  #assertHeld(): void {
+    this.#parts.core.assertOpen();
+    this.#throwIfAborted(undefined);
+    const { tenure } = this.#parts.actor;
+    if (tenure?.end) throw tenure.end;
+  }
+
+  #throwIfAborted(signal: AbortSignal | undefined): void {
+    if (signal?.aborted) throw abortedBy(signal);
+    if (this.#parts.signal?.aborted) throw abortedBy(this.#parts.signal);
+  }
+
+  async #yield(): Promise<void> {
+    const { core } = this.#parts;
+    this.#given += 1;
+    const now = core.engine.now();
+    if (this.#given % YIELD_AFTER !== 0 && now - this.#yieldedAt < YIELD_MS) return;
+    await core.nextTurn();
+    this.#yieldedAt = core.engine.now();
+  }
+
+  #delivery(claim: Claim): Delivery {
+    return new ClaimedDelivery(claim, this.#parts.settling);
+  }
+}
+
+const ACK = { kind: 'ack' } as const;
+
+class ClaimedDelivery implements Delivery {
+  readonly message: Message;
+  readonly attempt: number;
+  readonly #claim: Claim;
+  readonly #settling: Settling;
+
+  constructor(claim: Claim, settling: Settling) {
+    this.message = claim.message;
+    this.attempt = claim.tally.deliveries + 1;
+    this.#claim = claim;
+    this.#settling = settling;
+  }
+
+  // Getters, so that who takes a delivery apart has functions that still know it, and nobody else pays for them.
+  get ack(): Delivery['ack'] {
+    return () => this.#settling.settle(this.#claim, ACK);
+  }
+
+  get nak(): Delivery['nak'] {
+    return async (options = {}) => this.#settling.settle(this.#claim, { kind: 'nak', ...parse(NAK, options, 'options') });
+  }
+
+  get term(): Delivery['term'] {
+    return async (reason) => this.#settling.settle(this.#claim, { kind: 'term', reason: parse(REASON, reason, 'reason') });
+  }
+
+  get extend(): Delivery['extend'] {
+    return async (ms) => this.#settling.settle(this.#claim, { kind: 'extend', ms: parse(EXTEND_MS, ms, 'ms') });
+  }
+}

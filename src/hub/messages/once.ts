@@ -1,0 +1,68 @@
+import { MeshError } from '../../kernel/errors.ts';
+import type { JsonValue } from '../../kernel/json.ts';
+import type { Draft } from '../../storage/draft.ts';
+import type { Address } from '../../storage/storage.ts';
+import type { HubCore } from '../hub-core.ts';
+import { mailAddress, stampAt } from './mailbox.ts';
+import { type Message, type MessageRecord, messageIdOf, viewOf } from './message.ts';
+
+/** What is remembered of a send with an idempotency key: where the message is, and who got it. */
+export interface FirstSend {
+  readonly mailbox: string;
+  readonly position: number;
+  readonly recipients: readonly string[];
+  readonly total: number;
+}
+
+export interface Repeated {
+  readonly message: Message;
+  readonly first: FirstSend;
+}
+
+const WINDOW_MS = 86_400_000;
+
+/** Idempotency keys: each sender's own, for 24 hours, or as long as the message is kept. */
+export class Once {
+  readonly #core: HubCore;
+  readonly #windowMs: number;
+
+  constructor(core: HubCore, retainMs: number) {
+    this.#core = core;
+    this.#windowMs = Math.min(WINDOW_MS, retainMs);
+  }
+
+  /** Stages that nobody has used the key, and that it is used now. */
+  stage(draft: Draft, from: string, key: string, first: FirstSend): void {
+    const address = addressOf(from, key);
+    draft.checks.push({ ...address, revision: null });
+    draft.puts.push({ ...address, value: first as unknown as JsonValue, ttlMs: this.#windowMs });
+  }
+
+  /**
+   * What was sent under this key, if anything was.
+   * @throws MeshError `already_exists` when that was something else
+   */
+  async find(from: string, key: string, again: MessageRecord): Promise<Repeated | undefined> {
+    const { storage } = this.#core.engine;
+    const [used] = await storage.get([addressOf(from, key)]);
+    if (!used) return undefined;
+    const first = used.value as unknown as FirstSend;
+    const stamp = stampAt(used.revision, first.position);
+    const [mail] = await storage.get([mailAddress(first.mailbox, stamp)]);
+    const record = mail?.value as unknown as MessageRecord | undefined;
+    if (!record || contentOf(record) !== contentOf(again)) {
+      throw new MeshError('already_exists', 'expected the same message under the same idempotency key, got another', {
+        details: { message: messageIdOf({ mailbox: first.mailbox, stamp }) },
+      });
+    }
+    return { message: Object.freeze(viewOf(messageIdOf({ mailbox: first.mailbox, stamp }), record)), first };
+  }
+}
+
+function addressOf(from: string, key: string): Address {
+  return { partition: `sent-once/${from}`, key };
+}
+
+function contentOf({ to, type, subject, body, data, replyTo }: MessageRecord): string {
+  return JSON.stringify([to, type, subject ?? null, body ?? null, data ?? null, replyTo ?? null]);
+}

@@ -1,0 +1,183 @@
+import { abortedBy, holdProcess } from '../../kernel/clock.ts';
+import { MeshError } from '../../kernel/errors.ts';
+import { sessionTopic } from '../../registry/events.ts';
+import { stateOf } from '../../registry/session.ts';
+import type { Actor, HubCore } from '../hub-core.ts';
+import type { AcceptedContent } from './accept-message.ts';
+import type { Bodies } from './bodies.ts';
+import { waiterTopic } from './events.ts';
+import { type Message, type MessageRecord, placeOf } from './message.ts';
+import { ofThread, THREADS, threadPlace, threadRange } from './post.ts';
+import type { Routes } from './routes.ts';
+import type { Sending } from './sending.ts';
+
+export interface Request {
+  readonly actor: Actor;
+  readonly session: string;
+  readonly content: AcceptedContent;
+  readonly threadId?: string | undefined;
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** After these the target may not answer any more. */
+const DECISIVE: ReadonlySet<string> = new Set([
+  'session_offline',
+  'session_ended',
+  'agent_killed',
+  'session_removed',
+  'session_created',
+]);
+const LOOKED_AT = 100;
+
+/** Requests: a message whose sender waits for the answer, once: by the answer, the timeout, an abort, or the target's end. */
+export class Requests {
+  readonly #core: HubCore;
+  readonly #bodies: Bodies;
+  readonly #routes: Routes;
+  readonly #sending: Sending;
+
+  constructor(core: HubCore, bodies: Bodies, routes: Routes, sending: Sending) {
+    this.#core = core;
+    this.#bodies = bodies;
+    this.#routes = routes;
+    this.#sending = sending;
+  }
+
+  /** @throws MeshError `not_found`, `not_alive`, `mailbox_full`, `timed_out`, `aborted`, `closed` */
+  async request({ actor, session, content, threadId, timeoutMs, signal }: Request): Promise<Message> {
+    if (signal?.aborted) throw abortedBy(signal);
+    const { engine } = this.#core;
+    const waiter = engine.generateId('waiter');
+    const at = engine.now();
+    const until = at + timeoutMs;
+    const record: MessageRecord = {
+      from: actor.id,
+      to: session,
+      type: 'request',
+      ...content,
+      ...(threadId !== undefined && { threadId }),
+      at,
+      expiresAt: until,
+      waiter,
+    };
+    const wait = new Wait(this.#core, waiter, session, until, signal);
+    try {
+      const { message } = await this.#sending.post({ actor, session, record, queued: true, requireAlive: true });
+      return await this.#answer(wait, message, session, timeoutMs, signal);
+    } finally {
+      wait.end();
+    }
+  }
+
+  async #answer(
+    wait: Wait,
+    request: Message,
+    session: string,
+    timeoutMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Message> {
+    // As it was known to the send: another one of the same id will not answer it.
+    const [target] = await this.#routes.standings([session]);
+    for (;;) {
+      if (wait.answer !== undefined) return this.#read(wait.answer);
+      if (signal?.aborted) throw abortedBy(signal);
+      this.#core.assertOpen();
+      if (wait.isDoubtful()) {
+        const snapshot = await this.#core.sessions.read(session);
+        const state = snapshot && stateOf(snapshot);
+        const isThere = (state === 'alive' || state === 'stopping') && snapshot?.record.incarnation === target?.incarnation;
+        if (!isThere) {
+          const answer = await this.#find(request);
+          if (answer) return answer;
+          throw new MeshError('not_alive', `expected session ${session} to answer, got its end`, {
+            details: { session, message: request.id },
+          });
+        }
+      }
+      if (this.#core.engine.now() >= wait.until) {
+        const answer = await this.#find(request);
+        if (answer) return answer;
+        throw new MeshError('timed_out', `expected an answer of ${session} within ${timeoutMs} ms, got none`, {
+          details: { session, message: request.id },
+        });
+      }
+      await wait.next();
+    }
+  }
+
+  async #read(id: string): Promise<Message> {
+    const place = placeOf(id);
+    const [message] = place ? await this.#bodies.read([place]) : [];
+    if (message) return message;
+    throw new MeshError('not_found', 'expected the answer to be kept, got it removed', { details: { message: id } });
+  }
+
+  /** The answer may have come right before the end, its event not yet. */
+  async #find({ id, threadId }: Message): Promise<Message | undefined> {
+    const range = { ...threadRange(threadId), reverse: true, limit: LOOKED_AT };
+    const listed = await this.#core.engine.storage.list(THREADS, range);
+    const found = await this.#bodies.read(ofThread(threadId, listed).map(threadPlace));
+    return found.reverse().find((message) => message?.replyTo === id);
+  }
+}
+
+/** What one request waits for. It listens before the request is sent, so that no answer goes unheard. */
+class Wait {
+  answer: string | undefined;
+  readonly until: number;
+  readonly #stop: () => void;
+  #doubtful = false;
+  #hasNews = false;
+  #wake = (): void => {};
+
+  constructor(core: HubCore, waiter: string, session: string, until: number, signal: AbortSignal | undefined) {
+    this.until = until;
+    const { log, clock } = core.engine;
+    const news = (): void => {
+      this.#hasNews = true;
+      this.#wake();
+    };
+    const stops = [
+      log.wakeOn(waiterTopic(waiter), (event) => {
+        this.answer ??= String(event['message']);
+        news();
+      }),
+      log.wakeOn(sessionTopic(session), (event) => {
+        if (!DECISIVE.has(event.name)) return;
+        this.#doubtful = true;
+        news();
+      }),
+      core.onClose(news),
+    ];
+    const timer = clock.setTimeout(news, Math.max(0, until - core.engine.now()));
+    signal?.addEventListener('abort', news, { once: true });
+    const release = holdProcess();
+    this.#stop = () => {
+      for (const stop of stops) stop();
+      clock.clearTimeout(timer);
+      signal?.removeEventListener('abort', news);
+      release();
+    };
+  }
+
+  /** Whether something has happened to the target since this was asked. */
+  isDoubtful(): boolean {
+    const isDoubtful = this.#doubtful;
+    this.#doubtful = false;
+    return isDoubtful;
+  }
+
+  async next(): Promise<void> {
+    if (!this.#hasNews) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+    this.#hasNews = false;
+  }
+
+  end(): void {
+    this.#stop();
+  }
+}

@@ -1,0 +1,296 @@
+import { MeshError } from './errors.ts';
+import { type JsonLimits, MAX_ARRAY_SEARCHED, MAX_JSON_DEPTH, MAX_JSON_PARTS, refusal } from './json-refusal.ts';
+
+/** Plain JSON data, deeply frozen wherever this library hands it out. */
+export type JsonValue = null | boolean | number | string | readonly JsonValue[] | JsonObject;
+/** An object of plain JSON. */
+export interface JsonObject {
+  readonly [key: string]: JsonValue;
+}
+
+/** A code unit takes at most six bytes of JSON (`\u0007`). */
+const MAX_UNIT_BYTES = 6;
+/** An upper bound of a size is at most so many times the size: 25 bytes are set aside for a digit and a comma. */
+const BOUND_TO_SIZE = 13;
+
+/**
+ * The one pass at the public edge: validates, copies, freezes and sizes, so that nothing behind it does so again.
+ * What it has accepted once it takes as it is, also inside a larger value.
+ *
+ * `-0` becomes `0`; `__proto__` and its like are data. Refused, with the path of the offender: `undefined`, functions,
+ * symbols, BigInt, `NaN` and infinities, lone surrogates, accessors, sparse arrays, instances of classes (also `Date`,
+ * `Map`, boxed strings), cycles, more than 64 levels and more than 65,536 containers and names.
+ *
+ * @param name what the value is called in an error, the first part of the path
+ * @param maxBytes the largest size as UTF-8 JSON
+ * @param room how much deeper and richer it may be
+ * @throws MeshError `invalid_input`, `limit_exceeded`
+ */
+export function toJson(value: unknown, name: string, maxBytes: number, room = NO_ROOM): JsonValue {
+  if (typeof value === 'object' && value !== null) {
+    const known = Acceptance.of(value);
+    if (known && known.bytesAtMost <= maxBytes && known.height <= MAX_JSON_DEPTH + room.levels) return value as JsonValue;
+  }
+  const limits = { bytes: maxBytes, depth: MAX_JSON_DEPTH + room.levels, parts: MAX_JSON_PARTS + room.parts };
+  const pass = new Pass(limits);
+  const accepted = copyWith(pass, value, name, limits);
+  if (pass.bytesAtMost > maxBytes) {
+    const bytes = utf8Length(JSON.stringify(accepted));
+    if (bytes > maxBytes) {
+      throw new MeshError('limit_exceeded', `expected ${name} of at most ${maxBytes} bytes of JSON, got ${bytes}`);
+    }
+  }
+  if (typeof accepted === 'object' && accepted !== null && accepted !== value) {
+    new Acceptance(accepted, new Mark(pass));
+    return Object.freeze(accepted);
+  }
+  return accepted;
+}
+
+/** What a record of this library may have beyond a value that a user stores in it. */
+export interface JsonRoom {
+  readonly levels: number;
+  readonly parts: number;
+}
+
+const NO_ROOM: JsonRoom = { levels: 0, parts: 0 };
+
+function copyWith(pass: Pass, value: unknown, name: string, limits: JsonLimits): JsonValue {
+  try {
+    const copy = pass.copy(value, 0);
+    if (copy !== undefined && pass.parts <= limits.parts) return copy;
+    throw refusal(value, name, limits);
+  } catch (error) {
+    if (error instanceof MeshError) throw error;
+    // A proxy, or an accessor in an array too long to be searched for one.
+    throw new MeshError('invalid_input', `expected ${name} to be plain data, got something that throws when it is read`);
+  }
+}
+
+/**
+ * The value of a text that a store wrote with `JSON.stringify` of an accepted value: accepted again, frozen in place,
+ * with nothing copied.
+ * @throws SyntaxError when the text is not JSON
+ */
+export function parseAccepted(text: string): JsonValue {
+  const value = JSON.parse(text) as JsonValue;
+  if (typeof value === 'object' && value !== null) {
+    const pass = new Pass(NO_LIMITS);
+    pass.bytesAtMost = text.length * 3;
+    pass.adopt(value, 1);
+    new Acceptance(value, new Mark(pass));
+  }
+  return value;
+}
+
+/**
+ * A record that this library has just made, of texts and numbers that were checked and of accepted values: accepted as
+ * well, frozen in place, with nothing copied. Nobody else may hold it yet.
+ */
+export function acceptOwn(record: object): JsonValue {
+  if (Acceptance.of(record)) return record as JsonValue;
+  const pass = new Pass(NO_LIMITS);
+  pass.own(record, 1);
+  new Acceptance(record, new Mark(pass));
+  return record as JsonValue;
+}
+
+/** An upper bound of the size of an accepted value as UTF-8 JSON. Costs no walk. */
+export function jsonBytesAtMost(value: JsonValue): number {
+  if (typeof value === 'string') return value.length * MAX_UNIT_BYTES + 2;
+  if (typeof value !== 'object' || value === null) return 24;
+  return Acceptance.of(value)?.bytesAtMost ?? utf8Length(JSON.stringify(value));
+}
+
+/** The length of a string in UTF-8. */
+export function utf8Length(text: string): number {
+  return encoder.encode(text).length;
+}
+
+const encoder = new TextEncoder();
+const NO_LIMITS: JsonLimits = {
+  bytes: Number.POSITIVE_INFINITY,
+  depth: Number.POSITIVE_INFINITY,
+  parts: Number.POSITIVE_INFINITY,
+};
+
+/** What one walk learns of the value it copies. */
+class Pass {
+  bytesAtMost = 0;
+  parts = 0;
+  height = 0;
+  readonly #limits: JsonLimits;
+
+  constructor(limits: JsonLimits) {
+    this.#limits = limits;
+  }
+
+  /**
+   * The copy, frozen but for its outermost container, or `undefined` where something in it is refused. A value that
+   * cannot be within `maxBytes` is refused before it is read on: the same part may stand in it a million times.
+   */
+  copy(value: unknown, depth: number): JsonValue | undefined {
+    switch (typeof value) {
+      case 'string':
+        if (this.#exceeds(value.length)) return undefined;
+        this.bytesAtMost += value.length * MAX_UNIT_BYTES + 3;
+        return value.isWellFormed() ? value : undefined;
+      case 'number':
+        this.bytesAtMost += 25;
+        return Number.isFinite(value) ? value + 0 : undefined;
+      case 'boolean':
+        this.bytesAtMost += 6;
+        return value;
+      case 'object': {
+        if (value === null) {
+          this.bytesAtMost += 5;
+          return null;
+        }
+        const known = Acceptance.of(value);
+        if (known) return this.#reuse(value as JsonValue, known, depth);
+        this.parts += 1;
+        if (depth >= this.#limits.depth || this.parts > this.#limits.parts) return undefined;
+        if (depth >= this.height) this.height = depth + 1;
+        this.bytesAtMost += 3;
+        const copy = Array.isArray(value) ? this.#array(value, depth + 1) : this.#object(value, depth + 1);
+        return copy === undefined || depth === 0 ? copy : Object.freeze(copy);
+      }
+      default:
+        return undefined;
+    }
+  }
+
+  /** Freezes and counts what was parsed a moment ago, so that nobody else can hold it. */
+  adopt(value: object, depth: number): void {
+    const members: readonly unknown[] = Array.isArray(value) ? value : Object.values(value);
+    this.parts += members === value ? 1 : 1 + members.length;
+    if (depth > this.height) this.height = depth;
+    for (const member of members) if (typeof member === 'object' && member !== null) this.adopt(member, depth + 1);
+    Object.freeze(value);
+  }
+
+  /** Freezes and counts what was made a moment ago; what was accepted before is counted by its mark. */
+  own(value: object, depth: number): void {
+    this.parts += 1;
+    if (depth > this.height) this.height = depth;
+    this.bytesAtMost += 3;
+    for (const key in value) {
+      const member: unknown = (value as Record<string, unknown>)[key];
+      this.parts += 1;
+      this.bytesAtMost += key.length * MAX_UNIT_BYTES + 3;
+      if (typeof member === 'string') this.bytesAtMost += member.length * MAX_UNIT_BYTES + 3;
+      else if (typeof member !== 'object' || member === null) this.bytesAtMost += 25;
+      else {
+        const known = Acceptance.of(member);
+        if (!known) this.own(member, depth + 1);
+        else {
+          this.bytesAtMost += known.bytesAtMost + 1;
+          this.parts += known.parts;
+          if (depth + known.height > this.height) this.height = depth + known.height;
+        }
+      }
+    }
+    Object.freeze(value);
+  }
+
+  #reuse(value: JsonValue, known: Mark, depth: number): JsonValue | undefined {
+    if (depth + known.height > this.#limits.depth || this.#exceeds(known.bytesAtMost / BOUND_TO_SIZE)) return undefined;
+    this.bytesAtMost += known.bytesAtMost + 1;
+    this.parts += known.parts;
+    this.height = Math.max(this.height, depth + known.height);
+    return value;
+  }
+
+  #exceeds(more: number): boolean {
+    return this.bytesAtMost / BOUND_TO_SIZE + more > this.#limits.bytes;
+  }
+
+  #array(source: readonly unknown[], depth: number): JsonValue[] | undefined {
+    const { length } = source;
+    if (Object.getPrototypeOf(source) !== Array.prototype || this.#exceeds(2 * length)) return undefined;
+    const searched = length <= MAX_ARRAY_SEARCHED;
+    if (searched && (Object.keys(source).length !== length || hasSymbols(source))) return undefined;
+    // Of this very length where it is short: an array that grows takes room for 17 items with the first.
+    const copy: JsonValue[] = searched ? new Array(length) : [];
+    for (let index = 0; index < length; index++) {
+      if (searched && isAccessor(source, index)) return undefined;
+      const item = this.copy(source[index], depth);
+      if (item === undefined) return undefined;
+      copy[index] = item;
+    }
+    return copy;
+  }
+
+  #object(source: object, depth: number): JsonObject | undefined {
+    const prototype: unknown = Object.getPrototypeOf(source);
+    if ((prototype !== Object.prototype && prototype !== null) || hasSymbols(source)) return undefined;
+    const copy: Record<string, JsonValue> = {};
+    const keys = Object.keys(source);
+    this.parts += keys.length;
+    if (this.parts > this.#limits.parts) return undefined;
+    for (const key of keys) {
+      // Asked before it is read, so that it is refused without having run.
+      if (isAccessor(source, key)) return undefined;
+      const value = this.copy((source as Record<string, unknown>)[key], depth);
+      if (value === undefined || this.#exceeds(key.length) || !key.isWellFormed()) return undefined;
+      this.bytesAtMost += key.length * MAX_UNIT_BYTES + 3;
+      if (key === '__proto__') Object.defineProperty(copy, key, { value, enumerable: true });
+      else copy[key] = value;
+    }
+    return copy;
+  }
+}
+
+const { __lookupGetter__: lookupGetter } = Object.prototype as unknown as {
+  readonly __lookupGetter__: (this: object, key: PropertyKey) => unknown;
+};
+
+/**
+ * Whether reading a property of its own would run a getter. Asked for the getter itself, which makes no descriptor: that
+ * would be a quarter of the whole copy. A property that has only a setter reads as `undefined`, which is refused as well.
+ */
+function isAccessor(source: object, key: PropertyKey): boolean {
+  return lookupGetter.call(source, key) !== undefined;
+}
+
+function hasSymbols(source: object): boolean {
+  return Object.getOwnPropertySymbols(source).length > 0;
+}
+
+/** What stays known of an accepted value: no more than is needed, since every stored value has one. */
+class Mark {
+  readonly bytesAtMost: number;
+  readonly parts: number;
+  readonly height: number;
+
+  constructor({ bytesAtMost, parts, height }: Pass) {
+    this.bytesAtMost = bytesAtMost;
+    this.parts = parts;
+    this.height = height;
+  }
+}
+
+class Adopted {
+  constructor(target: object) {
+    // biome-ignore lint/correctness/noConstructorReturn: see Acceptance
+    return target;
+  }
+}
+
+/**
+ * The mark of what `toJson` has accepted, out of everybody's sight. A base class may return any object, and the
+ * subclass then adds its private field to that one. Such a field costs nothing to read and nothing to the garbage
+ * collector, which a WeakMap of every stored value would.
+ */
+class Acceptance extends Adopted {
+  readonly #mark: Mark;
+
+  constructor(target: object, mark: Mark) {
+    super(target);
+    this.#mark = mark;
+  }
+
+  static of(value: object): Mark | undefined {
+    return #mark in value ? value.#mark : undefined;
+  }
+}

@@ -1,0 +1,42 @@
+import { describe } from './describe.ts';
+
+/**
+ * What becomes of an error that has no caller: a listener's, a background loop's. The host gives `onError`; without
+ * one the process is warned, since an error that nobody hears of is worse than a line on stderr.
+ */
+export type ReportError = (error: unknown) => void;
+
+export const warnProcess: ReportError = (error) => {
+  const host = (globalThis as { process?: { emitWarning?: (warning: Error) => void } }).process;
+  host?.emitWarning?.(
+    error instanceof Error ? error : new Error(`session-mesh: ${typeof error === 'string' ? error : describe(error)}`),
+  );
+};
+
+/** Calls back, and reports what it throws or rejects with instead of passing it on. */
+export function guarded<Args extends readonly unknown[]>(
+  callback: (...args: Args) => unknown,
+  report: ReportError,
+): (...args: Args) => void {
+  return (...args) => {
+    try {
+      const answer = callback(...args);
+      if (isThenable(answer)) answer.then(undefined, (error: unknown) => safely(report, error));
+    } catch (error) {
+      safely(report, error);
+    }
+  };
+}
+
+/** A reporter that throws has nobody left to tell. */
+function safely(report: ReportError, error: unknown): void {
+  try {
+    report(error);
+  } catch {
+    warnProcess(error);
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
+}

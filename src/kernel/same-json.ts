@@ -1,0 +1,14 @@
+import type { JsonValue } from './json.ts';
+
+/** Whether two values are the same data, whatever the order of their names. */
+export function sameJson(a: JsonValue, b: JsonValue): boolean {
+  if (a === b) return true;
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
+  const [names, others] = [Object.keys(a), Object.keys(b)];
+  if (Array.isArray(a) !== Array.isArray(b) || names.length !== others.length) return false;
+  return names.every((name) => Object.hasOwn(b, name) && sameJson(memberOf(a, name), memberOf(b, name)));
+}
+
+function memberOf(container: JsonValue, name: string): JsonValue {
+  return (container as Readonly<Record<string, JsonValue>>)[name] as JsonValue;
+}

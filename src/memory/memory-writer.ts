@@ -1,0 +1,124 @@
+import { MeshError } from '../kernel/errors.ts';
+import { stepAside } from '../kernel/step-aside.ts';
+import { Fence } from '../registry/fence.ts';
+import type { SessionRef } from '../registry/session-inputs.ts';
+import type { Tenure } from '../registry/tenure.ts';
+import { Draft } from '../storage/draft.ts';
+import type { MaybePromise } from '../storage/storage.ts';
+import { type Content, type EntryRecord, entryOf, isExpired, type MemoryEntry, type Owner } from './entry.ts';
+import type { AcceptedOptions } from './memory-inputs.ts';
+import type { MemoryStore } from './memory-store.ts';
+import { currentOf, nextVersion, stageEntry, stageRemoval } from './staging.ts';
+
+/** What is made of the version before: what a caller gives, and what stays. */
+type Made = Content & Pick<EntryRecord, 'expiresAt' | 'owner'>;
+
+/** Nobody loses this often in a row while others move on. */
+const ATTEMPTS = 1000;
+
+/** Writes versions: reads, stages and commits, again until nothing else came in between. */
+export class MemoryWriter {
+  readonly #store: MemoryStore;
+  readonly #fence: Fence;
+
+  constructor(store: MemoryStore) {
+    this.#store = store;
+    this.#fence = new Fence(store.sessions);
+  }
+
+  /** Writes what `make` makes of what there is, unless that is `undefined`. Answers what there is then. */
+  async write(
+    key: string,
+    { by, ttlMs, ifVersion, untilSessionEnds }: AcceptedOptions,
+    make: (current: EntryRecord | undefined) => MaybePromise<Made | undefined>,
+  ): Promise<MemoryEntry | undefined> {
+    const session = typeof by === 'string' ? by : by?.id;
+    const tenure = this.#fence.tenureOf(by);
+    for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+      if (attempt > 1) await stepAside(this.#store.engine.clock, attempt);
+      if (tenure?.end) throw tenure.end;
+      const read = this.#store.head(key);
+      const head = read instanceof Promise ? await read : read;
+      const current = currentOf(head);
+      assertVersion(key, ifVersion, current);
+      const draft = new Draft();
+      const making = make(current);
+      const made = making instanceof Promise ? await making : making;
+      if (!made) {
+        if (await this.#commit(draft, tenure)) return current && entryOf(key, current);
+        continue;
+      }
+      const owner = untilSessionEnds && session !== undefined ? await this.#owner(draft, session, tenure) : made.owner;
+      const at = this.#store.engine.now();
+      // It expired while the new version was made, which is to be made of nothing then.
+      if (current && isExpired(current, at)) continue;
+      const expiresAt = ttlMs === undefined ? made.expiresAt : at + ttlMs;
+      const record: EntryRecord = {
+        value: made.value,
+        version: nextVersion(head),
+        type: made.type,
+        tags: made.tags,
+        ...(session !== undefined && { session }),
+        at,
+        ...(expiresAt !== undefined && { expiresAt }),
+        metadata: made.metadata,
+        ...(owner !== undefined && { owner }),
+      };
+      stageEntry(draft, this.#store, head, record);
+      if (await this.#commit(draft, tenure)) return entryOf(key, record);
+    }
+    throw contended();
+  }
+
+  /** Deletes a key, or only what `onlyOf` wrote; answers whether there was something. */
+  async remove(key: string, by: SessionRef | undefined, onlyOf: string | undefined): Promise<boolean> {
+    const session = typeof by === 'string' ? by : by?.id;
+    const tenure = this.#fence.tenureOf(by);
+    for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+      if (attempt > 1) await stepAside(this.#store.engine.clock, attempt);
+      if (tenure?.end) throw tenure.end;
+      const head = await this.#store.head(key);
+      const current = currentOf(head);
+      const draft = new Draft();
+      const isThere = current !== undefined && (onlyOf === undefined || current.session === onlyOf);
+      if (isThere && head.entry) stageRemoval(draft, this.#store, head, head.entry, { name: 'memory_deleted', session });
+      if (await this.#commit(draft, tenure)) return isThere;
+    }
+    throw contended();
+  }
+
+  /**
+   * Whether it was committed. A handle's commit checks its lease, also when nothing is to be written: so it learns that
+   * it may not write any more. When the check fails the fence says why, or takes up the newer lease of the incarnation.
+   */
+  async #commit(draft: Draft, tenure: Tenure | undefined): Promise<boolean> {
+    const { engine, sessions } = this.#store;
+    if (tenure) draft.checks.push(sessions.leaseCheck(tenure.id, tenure.leaseRevision));
+    else if (draft.puts.length === 0) return true;
+    const answer = engine.commit(draft);
+    const result = answer instanceof Promise ? await answer : answer;
+    if (result.committed) return true;
+    if (tenure) {
+      const lease = sessions.leaseAddress(tenure.id);
+      if (result.conflicts.some(({ partition, key }) => partition === lease.partition && key === lease.key))
+        await this.#fence.read(tenure);
+    }
+    return false;
+  }
+
+  /** The incarnation that an entry is to vanish with. That of a handle is proved by its lease. */
+  #owner(draft: Draft, session: string, tenure: Tenure | undefined): MaybePromise<Owner> {
+    return tenure ? { session, incarnation: tenure.incarnation } : this.#store.stageOwner(draft, session);
+  }
+}
+
+function assertVersion(key: string, expected: number | undefined, current: EntryRecord | undefined): void {
+  const version = current?.version ?? 0;
+  if (expected === undefined || expected === version) return;
+  const message = `expected version ${expected} of the key, got ${version === 0 ? 'no value' : version}`;
+  throw new MeshError('conflict', message, { details: { key, version } });
+}
+
+function contended(): MeshError {
+  return new MeshError('conflict', `expected a write to pass, got ${ATTEMPTS} conflicts`);
+}

@@ -1,0 +1,103 @@
+import { abortedBy, holdProcess } from '../kernel/clock.ts';
+import { MeshError } from '../kernel/errors.ts';
+import type { LoggedEvent } from '../storage/events/event-reader.ts';
+import { keyTopic, MEMORY_EVENTS } from './events.ts';
+import { matchesGlob } from './glob.ts';
+import type { MemoryStore } from './memory-store.ts';
+
+/** A change of a key, as `memory.watch` yields it. */
+export interface MemoryChange {
+  readonly kind: 'set' | 'deleted' | 'expired';
+  readonly key: string;
+  readonly version: number;
+  /** Who made it. */
+  readonly session?: string;
+  readonly at: number;
+  /** Give it as `after` to go on behind this change. */
+  readonly cursor: string;
+}
+
+export function watchChanges(
+  store: MemoryStore,
+  pattern: string,
+  options: { readonly after?: string | undefined; readonly signal?: AbortSignal | undefined },
+): AsyncGenerator<MemoryChange, void, undefined> {
+  // Begins now and not at the first step, so that nothing in between is missed.
+  const events = store.engine.log.follow(options);
+  return changesIn(events, store.namespace, pattern);
+}
+
+async function* changesIn(
+  events: AsyncGenerator<LoggedEvent, void, undefined>,
+  namespace: string,
+  pattern: string,
+): AsyncGenerator<MemoryChange, void, undefined> {
+  for await (const event of events) {
+    if (!MEMORY_EVENTS.has(event.name) || event['namespace'] !== namespace) continue;
+    const key = String(event['key']);
+    if (!matchesGlob(pattern, key)) continue;
+    yield {
+      kind: event.name.slice('memory_'.length) as MemoryChange['kind'],
+      key,
+      version: Number(event['version']),
+      ...(event['session'] !== undefined && { session: String(event['session']) }),
+      at: event.at,
+      cursor: event.cursor,
+    };
+  }
+}
+
+/** How often to look without an event: an entry vanishes with its session before anybody tells it, and nobody tells a close. */
+const LOOK_MS = 1000;
+
+/**
+ * Waits until the value of a key fits. Looks when an event names the key, when the entry expires, and now and then; asks
+ * `fits` once for each version.
+ */
+export async function waitForValue<Value>(
+  store: MemoryStore,
+  key: string,
+  fits: (value: Value | undefined) => boolean | Promise<boolean>,
+  { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal?: AbortSignal | undefined },
+): Promise<Value | undefined> {
+  const { clock, log, storage } = store.engine;
+  let ring = (): void => {};
+  const wake = (): void => ring();
+  // The alarm is set, and known to be, before the first look, so that no change between a look and a wait is missed.
+  const stop = log.wakeOn(keyTopic(store.namespace, key), wake);
+  const release = holdProcess();
+  let isLate = false;
+  const deadline = clock.setTimeout(() => {
+    isLate = true;
+    wake();
+  }, timeoutMs);
+  signal?.addEventListener('abort', wake);
+  try {
+    await log.ready();
+    for (let refused: number | undefined; ; ) {
+      const news = new Promise<void>((resolve) => {
+        ring = resolve;
+      });
+      if (signal?.aborted) throw abortedBy(signal);
+      const isLast = isLate || timeoutMs === 0;
+      const entry = await store.current(key);
+      const version = entry?.version ?? 0;
+      const value = entry?.value as Value | undefined;
+      if (version !== refused && (await fits(value))) return value;
+      refused = version;
+      if (isLast) throw new MeshError('timed_out', `expected the value to fit within ${timeoutMs} ms, got none that did`);
+      const untilExpiry = entry?.expiresAt === undefined ? LOOK_MS : entry.expiresAt - storage.now();
+      const timer = clock.setTimeout(wake, Math.max(0, Math.min(LOOK_MS, untilExpiry)));
+      try {
+        await news;
+      } finally {
+        clock.clearTimeout(timer);
+      }
+    }
+  } finally {
+    stop();
+    clock.clearTimeout(deadline);
+    signal?.removeEventListener('abort', wake);
+    release();
+  }
+}

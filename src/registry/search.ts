@@ -1,0 +1,132 @@
+import { parse } from '../kernel/inputs.ts';
+import { type Condition, meets, type Page, query } from '../storage/query.ts';
+import { type MaybePromise, whenDone } from '../storage/storage.ts';
+import { type Session, type SessionSnapshot, stateOf, viewOf } from './session.ts';
+import { LIST, type ListOptions } from './session-inputs.ts';
+import type { SessionIndex, SessionStore } from './session-store.ts';
+
+/** How much each session has on its hands, in the order asked: open tasks and mail in flight. */
+export type LoadOf = (ids: readonly string[]) => MaybePromise<readonly number[]>;
+
+/** The least loaded of so many is found; the next search begins behind them. */
+const CANDIDATES = 64;
+const PAGE = 1000;
+
+/** What `registry.stats` answers. */
+export interface RegistryStats {
+  /** Sessions that are known, in whatever state. */
+  readonly total: number;
+  readonly alive: number;
+  /** Of the sessions that are alive. */
+  readonly byStatus: Readonly<Record<string, number>>;
+  readonly byAgentType: Readonly<Record<string, number>>;
+  readonly byUser: Readonly<Record<string, number>>;
+  readonly byCapability: Readonly<Record<string, number>>;
+}
+
+/** Finds sessions, through an index wherever a condition has one. */
+export class Search {
+  readonly #store: SessionStore;
+  /** The last candidate for each capability, so that equally loaded sessions take turns. */
+  readonly #rotation = new Map<string, string>();
+
+  constructor(store: SessionStore) {
+    this.#store = store;
+  }
+
+  async list(options: ListOptions): Promise<Page<Session>> {
+    const { state, capabilities, match, status, agentType, user, group, parentId, limit, after } = parse(
+      LIST,
+      options,
+      'options',
+    );
+    const where: Condition<SessionIndex>[] = [];
+    if (capabilities && match === 'any') where.push({ index: 'capability', anyOf: capabilities });
+    else for (const capability of capabilities ?? []) where.push({ index: 'capability', anyOf: [capability] });
+    if (agentType !== undefined) where.push({ index: 'type', anyOf: [agentType] });
+    if (user !== undefined) where.push({ index: 'user', anyOf: [user] });
+    if (group !== undefined) where.push({ index: 'group', anyOf: [group] });
+    if (parentId !== undefined) where.push({ index: 'parent', anyOf: [parentId] });
+    const wanted = state === 'active' ? 'alive' : state;
+    const fits = (snapshot: SessionSnapshot): boolean =>
+      (wanted === 'all' || stateOf(snapshot) === wanted) && (status === undefined || snapshot.record.status === status);
+    return this.#find(where, fits, { limit, after, onlyAlive: wanted === 'alive' });
+  }
+
+  /** Alive sessions with a capability, least loaded first. */
+  async specialists(capability: string, limit: number, loadOf: LoadOf | undefined): Promise<Session[]> {
+    const where: Condition<SessionIndex>[] = [{ index: 'capability', anyOf: [capability] }];
+    const alive = (snapshot: SessionSnapshot): boolean => stateOf(snapshot) === 'alive';
+    const after = this.#rotation.get(capability);
+    const behind = await this.#find(where, alive, { limit: CANDIDATES, after, onlyAlive: true });
+    let candidates = behind.items;
+    if (after !== undefined && candidates.length < CANDIDATES) {
+      const fromStart = await this.#find(where, alive, { limit: CANDIDATES - candidates.length, onlyAlive: true });
+      const seen = new Set(candidates.map(({ id }) => id));
+      candidates = [...candidates, ...fromStart.items.filter(({ id }) => !seen.has(id))];
+    }
+    const loads = (await loadOf?.(candidates.map(({ id }) => id))) ?? [];
+    const ranked = candidates.map((session, n) => ({ session, load: (loads[n] ?? 0) / session.capacity, n }));
+    ranked.sort((a, b) => a.load - b.load || a.n - b.n);
+    const first = ranked[0];
+    if (first) this.#rotation.set(capability, first.session.id);
+    else this.#rotation.delete(capability);
+    return ranked.slice(0, limit).map(({ session }) => session);
+  }
+
+  async stats(): Promise<RegistryStats> {
+    let total = 0;
+    let alive = 0;
+    const counts = { byStatus: new Map(), byAgentType: new Map(), byUser: new Map(), byCapability: new Map() };
+    let after: string | undefined;
+    do {
+      const page = await this.#find([], () => true, { limit: PAGE, after });
+      for (const session of page.items) {
+        total += 1;
+        if (session.state !== 'alive') continue;
+        alive += 1;
+        count(counts.byStatus, session.status);
+        count(counts.byAgentType, session.agent.type);
+        if (session.user !== undefined) count(counts.byUser, session.user);
+        for (const capability of session.capabilities) count(counts.byCapability, capability);
+      }
+      after = page.next;
+    } while (after !== undefined);
+    const { byStatus, byAgentType, byUser, byCapability } = counts;
+    return {
+      total,
+      alive,
+      byStatus: Object.fromEntries(byStatus),
+      byAgentType: Object.fromEntries(byAgentType),
+      byUser: Object.fromEntries(byUser),
+      byCapability: Object.fromEntries(byCapability),
+    };
+  }
+
+  #find(
+    where: readonly Condition<SessionIndex>[],
+    fits: (snapshot: SessionSnapshot) => boolean,
+    {
+      limit,
+      after,
+      onlyAlive = false,
+    }: { readonly limit: number; readonly after?: string | undefined; readonly onlyAlive?: boolean },
+  ): Promise<Page<Session>> {
+    const { collection, engine } = this.#store;
+    const view = (found: SessionSnapshot | undefined): Session | undefined => (found && fits(found) ? viewOf(found) : undefined);
+    return query(engine.storage, collection, {
+      where,
+      select: (records) => whenDone(this.#store.complete(records), (found) => found.map(view)),
+      find: (ids) =>
+        whenDone(onlyAlive ? this.#store.readAlive(ids) : this.#store.readMany(ids), (found) =>
+          found.map((one) => (one && meets(collection, where, one.record) ? view(one) : undefined)),
+        ),
+      limit,
+      ...(after !== undefined && { after }),
+    });
+  }
+}
+
+function count(counts: Map<string, number>, name: string): void {
+  counts.set(name, (counts.get(name) ?? 0) + 1);
+}

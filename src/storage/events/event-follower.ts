@@ -1,0 +1,267 @@
+import type { Clock, Timer } from '../../kernel/clock.ts';
+import { MeshError } from '../../kernel/errors.ts';
+import type { ReportError } from '../../kernel/report.ts';
+import type { Hint, MaybePromise, Storage, Unsubscribe } from '../storage.ts';
+import { EVENT_PAGE, EVENTS, type EventReader, type LoggedEvent } from './event-reader.ts';
+
+/** Names the waiters that an event concerns. */
+export type WakeTopics = (event: LoggedEvent) => readonly string[];
+
+/** A wait for what comes next, which may be called off. */
+export interface News {
+  /** True: there is something new; false: nothing will come any more. */
+  readonly promise: Promise<boolean>;
+  cancel(): void;
+}
+
+export interface EventFollowerOptions {
+  readonly reader: EventReader;
+  readonly storage: Storage;
+  readonly clock: Clock;
+  readonly report: ReportError;
+  readonly pollIntervalMs: number;
+}
+
+/**
+ * Follows the tail of the event log for everybody in this process who listens or waits: one read after a hint, or after
+ * the poll interval without one, however many waiters there are. It follows only while there are any.
+ */
+export class EventFollower {
+  readonly topics = new Map<string, WakeTopics>();
+  readonly #reader: EventReader;
+  readonly #storage: Storage;
+  readonly #clock: Clock;
+  readonly #report: ReportError;
+  readonly #pollIntervalMs: number;
+  /** Each with the cursor behind which it listens: what was committed before it came is not for it. */
+  readonly #listeners = new Map<(event: LoggedEvent) => void, string>();
+  readonly #wakers = new Map<string, Set<(event: LoggedEvent) => void>>();
+  readonly #news = new Set<(isNew: boolean) => void>();
+  #reached: { readonly cursor: string; resolve(): void }[] = [];
+  /** The last event that was passed on; unknown until the tail was read for the first time. */
+  #cursor: string | undefined;
+  #starting: Promise<void> | undefined;
+  #unwatch: Unsubscribe | undefined;
+  #timer: Timer | undefined;
+  #scheduled = false;
+  #draining = false;
+  /** Something happened during the read that is under way. */
+  #again = false;
+  #failing = false;
+  #closed = false;
+
+  constructor({ reader, storage, clock, report, pollIntervalMs }: EventFollowerOptions) {
+    this.#reader = reader;
+    this.#storage = storage;
+    this.#clock = clock;
+    this.#report = report;
+    this.#pollIntervalMs = pollIntervalMs;
+  }
+
+  subscribe(listener: (event: LoggedEvent) => void): Unsubscribe {
+    this.assertOpen();
+    const after = this.#unwatch ? this.#newest() : '';
+    this.#listeners.set(listener, after);
+    this.#start();
+    return () => {
+      this.#listeners.delete(listener);
+      this.#stopIfIdle();
+    };
+  }
+
+  wakeOn(topic: string, wake: (event: LoggedEvent) => void): Unsubscribe {
+    this.assertOpen();
+    const wakers = this.#wakers.get(topic) ?? new Set();
+    this.#wakers.set(topic, wakers.add(wake));
+    this.#start();
+    return () => {
+      wakers.delete(wake);
+      if (wakers.size === 0 && this.#wakers.get(topic) === wakers) this.#wakers.delete(topic);
+      this.#stopIfIdle();
+    };
+  }
+
+  /** Resolves when there is something new in the log. */
+  next(): News {
+    let resolve = (_isNew: boolean): void => {};
+    const promise = new Promise<boolean>((onResolve) => {
+      resolve = onResolve;
+    });
+    if (this.#closed) resolve(false);
+    else {
+      this.#news.add(resolve);
+      this.#start();
+    }
+    const cancel = (): void => {
+      this.#news.delete(resolve);
+      this.#stopIfIdle();
+    };
+    return { promise, cancel };
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  assertOpen(): void {
+    if (this.#closed) throw new MeshError('closed', 'expected an open mesh, got a closed one');
+  }
+
+  ready(): MaybePromise<void> {
+    return this.#starting;
+  }
+
+  /** Resolves when everything up to this cursor was passed on, at once if nobody listens. */
+  async reach(cursor: string): Promise<void> {
+    await this.#starting;
+    if (this.#closed || !this.#unwatch || (this.#cursor !== undefined && this.#cursor >= cursor)) return;
+    await new Promise<void>((resolve) => {
+      this.#reached.push({ cursor, resolve });
+      this.#soon();
+    });
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#listeners.clear();
+    this.#wakers.clear();
+    for (const resolve of this.#news) resolve(false);
+    this.#news.clear();
+    this.#stop();
+  }
+
+  #start(): void {
+    if (this.#unwatch) return;
+    this.#unwatch = this.#storage.watch((hint) => this.#onHint(hint));
+    if (!this.#storage.reliableHints) this.#poll();
+    try {
+      const tail = this.#reader.tail();
+      if (typeof tail === 'string') {
+        this.#cursor = tail;
+        return;
+      }
+      this.#starting = tail
+        .then(
+          (cursor) => {
+            this.#cursor ??= cursor;
+          },
+          (error: unknown) => this.#failed(error),
+        )
+        .finally(() => {
+          this.#starting = undefined;
+        });
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  /** The tail for a listener that joins others, where the store knows it at once; else it may hear of a little more. */
+  #newest(): string {
+    try {
+      const tail = this.#reader.tail();
+      if (typeof tail === 'string') return tail;
+      tail.catch(() => {});
+    } catch {
+      // Whoever follows reports it at the next read.
+    }
+    return '';
+  }
+
+  #stopIfIdle(): void {
+    if (this.#listeners.size === 0 && this.#wakers.size === 0 && this.#news.size === 0) this.#stop();
+  }
+
+  #stop(): void {
+    this.#unwatch?.();
+    this.#unwatch = undefined;
+    if (this.#timer) this.#clock.clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#cursor = undefined;
+    for (const { resolve } of this.#reached) resolve();
+    this.#reached = [];
+  }
+
+  #onHint({ partitions }: Hint): void {
+    if (!partitions || partitions.includes(EVENTS)) this.#soon();
+  }
+
+  #poll(): void {
+    if (!this.#unwatch) return;
+    this.#timer = this.#clock.setTimeout(() => {
+      this.#soon();
+      this.#poll();
+    }, this.#pollIntervalMs);
+  }
+
+  /** One read for everything that is committed in this turn of the event loop. */
+  #soon(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    this.#clock.nextTurn(() => {
+      this.#scheduled = false;
+      void this.#drain();
+    });
+  }
+
+  async #drain(): Promise<void> {
+    if (!this.#unwatch) return;
+    this.#again = this.#draining;
+    if (this.#draining) return;
+    this.#draining = true;
+    try {
+      await this.#starting;
+      this.#cursor ??= await this.#reader.tail();
+      const before = this.#cursor;
+      const page = await this.#reader.read(before);
+      if (page.length === EVENT_PAGE) {
+        await this.#reader.assertKept(before);
+        this.#soon();
+      }
+      for (const event of page) this.#pass(event);
+      this.#failing = false;
+      this.#settle();
+    } catch (error) {
+      this.#failed(error);
+    } finally {
+      this.#draining = false;
+      if (this.#again) this.#soon();
+      this.#again = false;
+    }
+  }
+
+  #pass(event: LoggedEvent): void {
+    if (this.#cursor === undefined || event.cursor <= this.#cursor) return;
+    this.#cursor = event.cursor;
+    for (const [listener, after] of [...this.#listeners]) if (event.cursor > after) listener(event);
+    for (const topic of this.topics.get(event.name)?.(event) ?? []) {
+      for (const wake of [...(this.#wakers.get(topic) ?? [])]) wake(event);
+    }
+    for (const resolve of this.#news) resolve(true);
+    this.#news.clear();
+  }
+
+  #settle(): void {
+    const cursor = this.#cursor ?? '';
+    const waiting = this.#reached;
+    this.#reached = [];
+    for (const waiter of waiting) {
+      if (waiter.cursor <= cursor) waiter.resolve();
+      else this.#reached.push(waiter);
+    }
+    if (this.#reached.length > 0) this.#soon();
+  }
+
+  /** A store that can't be read is tried again at the next poll, and reported once. */
+  #failed(error: unknown): void {
+    if (this.#closed || MeshError.is(error, 'closed')) return this.#stop();
+    if (MeshError.is(error, 'not_found')) this.#cursor = undefined;
+    if (!this.#failing) this.#report(error);
+    this.#failing = true;
+    if (this.#storage.reliableHints) this.#retry();
+  }
+
+  #retry(): void {
+    if (this.#timer) this.#clock.clearTimeout(this.#timer);
+    this.#timer = this.#clock.setTimeout(() => this.#soon(), this.#pollIntervalMs);
+  }
+}

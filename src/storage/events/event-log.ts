@@ -1,0 +1,136 @@
+import { abortedBy, type Clock, holdProcess } from '../../kernel/clock.ts';
+import { describe } from '../../kernel/describe.ts';
+import { MeshError } from '../../kernel/errors.ts';
+import { acceptOwn, type JsonObject } from '../../kernel/json.ts';
+import type { ReportError } from '../../kernel/report.ts';
+import type { MaybePromise, Put, Storage, Unsubscribe } from '../storage.ts';
+import { EventFollower, type WakeTopics } from './event-follower.ts';
+import { EVENTS, EventReader, type LoggedEvent, type StampedFields } from './event-reader.ts';
+
+/** From where `events` follows, and until when. */
+export interface FollowOptions {
+  /** The cursor of the last event already seen; `''`: everything the log still has. Default: only what comes from now on. */
+  readonly after?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface EventLogOptions {
+  readonly storage: Storage;
+  readonly clock: Clock;
+  readonly report: ReportError;
+  /** How often to look without a hint, in milliseconds. */
+  readonly pollIntervalMs: number;
+}
+
+const CURSOR = /^\d{20}$/;
+
+/**
+ * All events of a mesh in one order: a stamped partition. A change and its event are one commit, so none is lost or
+ * invented, and every process reads the same sequence.
+ */
+export class EventLog {
+  readonly reader: EventReader;
+  readonly #storage: Storage;
+  readonly #follower: EventFollower;
+
+  constructor({ storage, clock, report, pollIntervalMs }: EventLogOptions) {
+    this.#storage = storage;
+    this.reader = new EventReader(storage);
+    this.#follower = new EventFollower({ reader: this.reader, storage, clock, report, pollIntervalMs });
+  }
+
+  /**
+   * The put of an event, for the commit of the change that it tells. `stamped` has fields that name what the same commit
+   * stamps, and so can't be known before: a prefix, and the position of that put in the commit.
+   */
+  put(name: string, fields: JsonObject, stamped?: StampedFields): Put {
+    const at = this.#storage.now();
+    const value = stamped ? { name, at, ...fields, stamped } : { name, at, ...fields };
+    return { partition: EVENTS, key: '', value: acceptOwn(value), stamped: true };
+  }
+
+  /**
+   * Replays what comes behind `after` and then follows, until the signal aborts (which ends the loop with `aborted`) or
+   * the loop is left or the log is closed, which ends it too. Waiting for the next event keeps the process alive.
+   * @throws MeshError `invalid_input`, `not_found` for a cursor older than the log, `aborted`
+   */
+  follow({ after, signal }: FollowOptions = {}): AsyncGenerator<LoggedEvent, void, undefined> {
+    if (after !== undefined && after !== '' && !(typeof after === 'string' && CURSOR.test(after))) {
+      throw new MeshError('invalid_input', `expected after to be the cursor of an event, got ${describe(after)}`);
+    }
+    // Taken now and not at the first step, so that nothing committed in between is missed.
+    const begin = after === undefined ? this.reader.tail() : after;
+    if (begin instanceof Promise) begin.catch(() => {});
+    return this.#follow(begin, signal);
+  }
+
+  /** Calls back with every event that is committed from now on. The listener must not throw. */
+  subscribe(listener: (event: LoggedEvent) => void): Unsubscribe {
+    return this.#follower.subscribe(listener);
+  }
+
+  /** Says which waiters an event of this name concerns. */
+  defineTopics(name: string, topics: WakeTopics): void {
+    this.#follower.topics.set(name, topics);
+  }
+
+  /** Calls back with every event from now on that names this topic, and with no other. The listener must not throw. */
+  wakeOn(topic: string, wake: (event: LoggedEvent) => void): Unsubscribe {
+    return this.#follower.wakeOn(topic, wake);
+  }
+
+  /** Resolves once whoever began to listen before this call will hear of every commit made after it. */
+  ready(): MaybePromise<void> {
+    return this.#follower.ready();
+  }
+
+  /** Resolves when every event committed before this call has reached the listeners of this log. */
+  async settled(): Promise<void> {
+    await this.#follower.reach(await this.reader.tail());
+  }
+
+  /** @throws MeshError `closed` */
+  assertOpen(): void {
+    this.#follower.assertOpen();
+  }
+
+  close(): void {
+    this.#follower.close();
+  }
+
+  async *#follow(begin: MaybePromise<string>, signal: AbortSignal | undefined): AsyncGenerator<LoggedEvent, void, undefined> {
+    let cursor = await begin;
+    while (!this.#follower.closed) {
+      if (signal?.aborted) throw abortedBy(signal);
+      const news = this.#follower.next();
+      try {
+        await this.ready();
+        const page = await this.reader.read(cursor);
+        await this.reader.assertKept(cursor);
+        for (const event of page) {
+          if (signal?.aborted) throw abortedBy(signal);
+          cursor = event.cursor;
+          yield event;
+        }
+        if (page.length === 0 && !(await held(news.promise, signal))) return;
+      } catch (error) {
+        if (this.#follower.closed && !signal?.aborted) return;
+        throw error;
+      } finally {
+        news.cancel();
+      }
+    }
+  }
+}
+
+/** Waits on behalf of a user: the process stays alive, and an abort ends the wait. */
+function held(promise: Promise<boolean>, signal: AbortSignal | undefined): Promise<boolean> {
+  const release = holdProcess();
+  return new Promise<boolean>((resolve, reject) => {
+    const onAbort = (): void => {
+      if (signal) reject(abortedBy(signal));
+    };
+    signal?.addEventListener('abort', onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal?.removeEventListener('abort', onAbort));
+  }).finally(release);
+}

@@ -1,0 +1,374 @@
+import { type Clock, systemClock } from '../kernel/clock.ts';
+import { MeshError } from '../kernel/errors.ts';
+import type { JsonValue } from '../kernel/json.ts';
+import { checkAddresses, checkedCommit, checkList, LIMITS } from './checked.ts';
+import { ExpiryQueue } from './expiry-queue.ts';
+import { HintFan } from './hint-fan.ts';
+import { leasedKey, orderOf, padded, stampedKey, unleasedKey } from './keys.ts';
+import { SortedMap } from './sorted-map.ts';
+import type {
+  Address,
+  Check,
+  Commit,
+  CommitResult,
+  Delete,
+  Hint,
+  KeyRange,
+  ListRange,
+  Put,
+  Storage,
+  StoredRecord,
+  Take,
+  Touch,
+  Unsubscribe,
+} from './storage.ts';
+
+/** Options of an `InMemoryStorage`. */
+export interface InMemoryStorageOptions {
+  /** Default: the system's clock. */
+  readonly clock?: Clock;
+}
+
+/** How many expired records one commit removes for good. Until then they are only not seen. */
+const REAPED_PER_COMMIT = 32;
+
+const KEPT_EMPTY = 256;
+
+/**
+ * The reference storage: everything in this process's memory, answered at once, gone with the object.
+ * Made for tests and for meshes of one process, up to millions of records.
+ */
+export class InMemoryStorage implements Storage {
+  readonly durability = 'memory';
+  /** Whoever uses it is in this process. */
+  readonly reliableHints = true;
+  readonly clock: Clock;
+  readonly #partitions = new Map<string, Partition>();
+  /** Partitions that were emptied of late. */
+  #empty: Partition[] = [];
+  readonly #hints = new HintFan();
+  readonly #expiry = new ExpiryQueue<Entry>();
+  /** Entries in the expiry queue that were removed in the meantime. */
+  #stale = 0;
+  #revision = 0;
+  #closed = false;
+
+  constructor({ clock = systemClock }: InMemoryStorageOptions = {}) {
+    this.clock = clock;
+  }
+
+  now(): number {
+    return this.clock.now();
+  }
+
+  get(addresses: readonly Address[]): (StoredRecord | undefined)[] {
+    this.#assertOpen();
+    if (!Array.isArray(addresses) || addresses.length > LIMITS.page) checkAddresses(addresses);
+    const records: (StoredRecord | undefined)[] = [];
+    let now: number | undefined;
+    for (const address of addresses as readonly Address[]) {
+      const entry = this.#find(address);
+      // An address that leads to a record was checked when the record was put.
+      if (!entry) checkAddresses([address]);
+      else if (entry.expiresAt !== undefined) now ??= this.clock.now();
+      records.push(entry && isLive(entry, now ?? 0) ? recordOf(entry, entry.value) : undefined);
+    }
+    return records;
+  }
+
+  list(partition: string, range: ListRange = {}): StoredRecord[] {
+    this.#assertOpen();
+    checkList(partition, range);
+    const { limit = LIMITS.page, reverse = false, values = true } = range;
+    const now = this.clock.now();
+    const records: StoredRecord[] = [];
+    this.#partitions.get(partition)?.walk(orderOfEnd(range.start), orderOfEnd(range.end), reverse, (entry) => {
+      if (isLive(entry, now)) records.push(recordOf(entry, values ? entry.value : null));
+      return records.length < limit;
+    });
+    return records;
+  }
+
+  commit(commit: Commit): CommitResult {
+    this.#assertOpen();
+    const { checks = [], deletes = [], takes = [], touches = [], puts } = checkedCommit(commit);
+    const at = this.clock.now();
+    const conflicts = this.#conflicts(checks, touches, at);
+    if (conflicts) return { committed: false, conflicts };
+    const change = new Change(this.#revision + 1, at, takes.length > 0);
+    for (const entry of deletes) this.#delete(entry, change);
+    for (const take of takes) this.#take(take, change);
+    if (change.collisions) return this.#undo(change, change.collisions);
+    for (const touch of touches) this.#touch(touch, at);
+    for (let position = 0; position < puts.length; position++) this.#put(puts[position] as Put, position, change);
+    if (change.partitions.length > 0) {
+      this.#revision = change.revision;
+      this.#hints.changed(change.partitions);
+    }
+    if (this.#expiry.size > 0) this.#reap(at);
+    return { committed: true, revision: this.#revision, at, taken: change.taken };
+  }
+
+  watch(listener: (hint: Hint) => void): Unsubscribe {
+    this.#assertOpen();
+    return this.#hints.add(listener);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#hints.clear();
+    this.#partitions.clear();
+    this.#expiry.clear();
+  }
+
+  #assertOpen(): void {
+    if (this.#closed) throw new MeshError('closed', 'expected an open storage, got a closed one');
+  }
+
+  #find(address: Address): Entry | undefined {
+    const key = address?.key;
+    if (typeof key !== 'string') return undefined;
+    return this.#partitions.get(address.partition)?.get(orderOf(key));
+  }
+
+  #conflicts(checks: readonly Check[], touches: readonly Touch[], at: number): Address[] | undefined {
+    let conflicts: Address[] | undefined;
+    for (const check of checks) {
+      if ('fewerThan' in check) {
+        const { partition, start = '', fewerThan } = check;
+        if (this.#countsTo(partition, start, fewerThan, at)) (conflicts ??= []).push({ partition, key: start });
+      } else if (this.#revisionAt(check, at) !== check.revision) {
+        (conflicts ??= []).push({ partition: check.partition, key: check.key });
+      }
+    }
+    for (const touch of touches) {
+      if (this.#revisionAt(touch, at) !== touch.revision) {
+        (conflicts ??= []).push({ partition: touch.partition, key: touch.key });
+      }
+    }
+    return conflicts;
+  }
+
+  #revisionAt(address: Address, at: number): number | null {
+    const entry = this.#find(address);
+    return entry && isLive(entry, at) ? entry.revision : null;
+  }
+
+  #countsTo(name: string, start: string, enough: number, at: number): boolean {
+    const partition = this.#partitions.get(name);
+    if (!partition || partition.size < enough) return false;
+    let count = 0;
+    partition.walk(orderOf(start), undefined, false, (entry) => {
+      if (isLive(entry, at)) count += 1;
+      return count < enough;
+    });
+    return count >= enough;
+  }
+
+  #delete(entry: Delete, change: Change): void {
+    if ('key' in entry) {
+      const found = this.#find(entry);
+      if (found) this.#remove(found, change);
+      return;
+    }
+    for (const found of this.#first(entry.partition, entry, entry.limit, change.at)) this.#remove(found, change);
+  }
+
+  #take({ from, to, limit, leaseMs, ...range }: Take, change: Change): void {
+    const found = this.#first(from, range, limit, change.at);
+    for (const entry of found) this.#remove(entry, change);
+    for (const entry of found) {
+      const key = leaseMs === undefined ? unleasedKey(entry.key) : leasedKey(entry.key, change.at + leaseMs);
+      const occupant = this.#find({ partition: to, key });
+      if (occupant && isLive(occupant, change.at)) {
+        (change.collisions ??= []).push({ partition: to, key });
+        continue;
+      }
+      if (occupant) this.#remove(occupant, change);
+      const moved = this.#add(to, key, entry.value, entry.expiresAt, change);
+      change.taken.push(recordOf(moved, moved.value));
+    }
+  }
+
+  #touch(touch: Touch, at: number): void {
+    const entry = this.#find(touch);
+    // A delete or take of this commit may have removed it, and another have come to its place.
+    if (entry?.revision === touch.revision) this.#expire(entry, at + touch.ttlMs);
+  }
+
+  #put({ partition, key: given, value, ttlMs, stamped }: Put, position: number, change: Change): void {
+    const expiresAt = ttlMs === undefined ? undefined : change.at + ttlMs;
+    const key = stamped ? stampedKey(given, change.stamp, position) : given;
+    // What stands behind everything else was not there before.
+    const entry =
+      stamped && this.#partitions.get(partition)?.endsBefore(orderOf(key)) ? undefined : this.#find({ partition, key });
+    if (!entry) {
+      this.#add(partition, key, value, expiresAt, change);
+      return;
+    }
+    entry.value = value;
+    entry.revision = change.revision;
+    this.#expire(entry, expiresAt);
+    change.touched(partition);
+  }
+
+  /** The first records of a range that have not expired. */
+  #first(name: string, { start, end }: KeyRange, limit: number, at: number): Entry[] {
+    const found: Entry[] = [];
+    this.#partitions.get(name)?.walk(orderOfEnd(start), orderOfEnd(end), false, (entry) => {
+      if (isLive(entry, at)) found.push(entry);
+      return found.length < limit;
+    });
+    return found;
+  }
+
+  #partition(name: string): Partition {
+    let partition = this.#partitions.get(name);
+    if (!partition) {
+      partition = new Partition(name);
+      this.#partitions.set(name, partition);
+    }
+    return partition;
+  }
+
+  #add(name: string, key: string, value: JsonValue, expiresAt: number | undefined, change: Change): Entry {
+    const entry = new Entry(this.#partition(name), key, value, change.revision);
+    entry.partition.add(entry);
+    this.#expire(entry, expiresAt);
+    change.journal?.push({ entry, added: true });
+    change.touched(name);
+    return entry;
+  }
+
+  #remove(entry: Entry, change: Change): void {
+    this.#discard(entry);
+    change.journal?.push({ entry, added: false });
+    // To remove what has expired changes nothing that anybody could see.
+    if (isLive(entry, change.at)) change.touched(entry.partition.name);
+  }
+
+  #discard(entry: Entry): void {
+    entry.partition.delete(entry.order);
+    if (entry.partition.size === 0) this.#emptied(entry.partition);
+    if (entry.queued !== 'yes') return;
+    entry.queued = 'stale';
+    this.#stale += 1;
+    if (this.#stale * 2 > this.#expiry.size + 1024) {
+      this.#expiry.keep(({ queued }) => queued !== 'stale');
+      this.#stale = 0;
+    }
+  }
+
+  /** A queue is empty every now and then, so partitions go only when many have been emptied, and are still. */
+  #emptied(partition: Partition): void {
+    if (this.#empty.push(partition) < KEPT_EMPTY) return;
+    for (const { name, size } of this.#empty) if (size === 0) this.#partitions.delete(name);
+    this.#empty = [];
+  }
+
+  #expire(entry: Entry, expiresAt: number | undefined): void {
+    entry.expiresAt = expiresAt;
+    if (expiresAt === undefined || entry.queued === 'yes') return;
+    entry.queued = 'yes';
+    this.#expiry.add(expiresAt, entry);
+  }
+
+  /** Removes some of what has expired. An entry that was renewed meanwhile goes back to the queue with its new time. */
+  #reap(at: number): void {
+    for (let count = 0; count < REAPED_PER_COMMIT; count++) {
+      const entry = this.#expiry.next(at);
+      if (!entry) return;
+      const { queued } = entry;
+      entry.queued = 'no';
+      if (queued === 'stale') this.#stale -= 1;
+      else if (isLive(entry, at)) this.#expire(entry, entry.expiresAt);
+      else this.#discard(entry);
+    }
+  }
+
+  /** A take met a record where it wanted to put one: everything goes back to where it was, last step first. */
+  #undo({ journal = [] }: Change, conflicts: readonly Address[]): CommitResult {
+    for (const { entry, added } of journal.reverse()) {
+      const { partition, key, value, revision, expiresAt } = entry;
+      if (added) {
+        const current = this.#find({ partition: partition.name, key });
+        if (current) this.#discard(current);
+        continue;
+      }
+      const restored = new Entry(this.#partition(partition.name), key, value, revision);
+      restored.partition.add(restored);
+      this.#expire(restored, expiresAt);
+    }
+    return { committed: false, conflicts };
+  }
+}
+
+class Partition extends SortedMap<Entry> {
+  readonly name: string;
+
+  constructor(name: string) {
+    super();
+    this.name = name;
+  }
+}
+
+/** A record as it is kept. What callers get is made from it, so that a touch may change it in place. */
+class Entry {
+  readonly partition: Partition;
+  readonly key: string;
+  readonly order: string;
+  value: JsonValue;
+  revision: number;
+  /** Absent where it never does, which is told apart so that most entries need no number of their own for it. */
+  expiresAt: number | undefined = undefined;
+  /** Whether the expiry queue has it; `stale`: though it was removed. */
+  queued: 'no' | 'yes' | 'stale' = 'no';
+
+  constructor(partition: Partition, key: string, value: JsonValue, revision: number) {
+    this.partition = partition;
+    this.key = key;
+    this.order = orderOf(key);
+    this.value = value;
+    this.revision = revision;
+  }
+}
+
+/** What a commit does while it is applied. With takes it also remembers enough to be undone. */
+class Change {
+  readonly revision: number;
+  readonly at: number;
+  readonly taken: StoredRecord[] = [];
+  readonly partitions: string[] = [];
+  readonly journal: { readonly entry: Entry; readonly added: boolean }[] | undefined;
+  collisions: Address[] | undefined;
+  #stamp: string | undefined;
+
+  constructor(revision: number, at: number, undoable: boolean) {
+    this.revision = revision;
+    this.at = at;
+    this.journal = undoable ? [] : undefined;
+  }
+
+  get stamp(): string {
+    this.#stamp ??= padded(this.revision);
+    return this.#stamp;
+  }
+
+  touched(partition: string): void {
+    if (this.partitions[this.partitions.length - 1] !== partition) this.partitions.push(partition);
+  }
+}
+
+function isLive({ expiresAt }: Entry, at: number): boolean {
+  return expiresAt === undefined || expiresAt > at;
+}
+
+function recordOf(entry: Entry, value: JsonValue): StoredRecord {
+  const { partition, key, revision, expiresAt } = entry;
+  if (expiresAt === undefined) return { partition: partition.name, key, value, revision };
+  return { partition: partition.name, key, value, revision, expiresAt };
+}
+
+function orderOfEnd(end: string | undefined): string | undefined {
+  return end === undefined ? undefined : orderOf(end);
+}

@@ -1,0 +1,189 @@
+import { systemClock } from '../kernel/clock.ts';
+import type { Collection, Versioned } from './collection.ts';
+import { compareKeys, keyAfter } from './keys.ts';
+import { type KeyRange, type ListRange, type MaybePromise, type Storage, type StoredRecord, whenDone } from './storage.ts';
+
+/** The record has one of these values in this index. Several conditions must all hold. */
+export interface Condition<Names extends string> {
+  readonly index: Names;
+  readonly anyOf: readonly string[];
+}
+
+export interface Query<T, Names extends string, Item> {
+  readonly where?: readonly Condition<Names>[];
+  /** From records to what is asked for, in their order; `undefined` leaves one out. */
+  readonly select: (records: readonly Versioned<T>[]) => MaybePromise<readonly (Item | undefined)[]>;
+  /**
+   * From ids that an index led to, likewise: for what is more than a record, and is read of one snapshot. It checks the
+   * conditions itself. Default: the records, checked, through `select`.
+   */
+  readonly find?: (ids: readonly string[]) => MaybePromise<readonly (Item | undefined)[]>;
+  /** Only ids of this range. */
+  readonly range?: KeyRange | undefined;
+  /** 1 … 1,000. */
+  readonly limit: number;
+  /** The `next` of the page before. */
+  readonly after?: string;
+}
+
+/** Some items of a list, and where it goes on. */
+export interface Page<Item> {
+  readonly items: readonly Item[];
+  /** Give it as `after` to go on; absent on the last page. */
+  readonly next?: string;
+}
+
+/** A set of partitions whose sort keys are ids, and which together hold every record that can be found. */
+type Driver = readonly string[];
+
+/** The next part of a walk: what is found under each of its ids; `undefined` where that is nothing. */
+interface Chunk<Item> {
+  readonly length: number;
+  readonly items: readonly (Item | undefined)[];
+  idAt(n: number): string;
+}
+type Walk<Item> = (range: ListRange & { readonly limit: number }) => MaybePromise<Chunk<Item>>;
+
+/** Up to this many entries of each index are counted to find the smallest. */
+const COUNTED = 64;
+/** Ids that are followed at once: three records of each fit into one read. */
+const FOLLOWED_AT_ONCE = 333;
+/** Records that are listed at once. After so many of a long scan the loop is yielded. */
+const SCANNED_AT_ONCE = 1000;
+
+/**
+ * Finds records in the order of their ids. It walks the smallest index that a condition names, reads the records it leads
+ * to, and checks every condition again on what it read: entry and record are of two snapshots. Without conditions it
+ * walks the records themselves.
+ */
+export async function query<T, Names extends string, Item>(
+  storage: Storage,
+  collection: Collection<T, Names>,
+  { where = [], range, select, find, limit, after }: Query<T, Names, Item>,
+): Promise<Page<Item>> {
+  const driver = where.length < 2 ? driversOf(collection, where)[0] : await smallestDriver(storage, collection, where);
+  const walk = driver
+    ? walkIndex(storage, driver, find ?? ((ids) => findRecords(collection, where, select, ids)))
+    : walkRecords(storage, collection, select);
+  const atOnce = driver ? FOLLOWED_AT_ONCE : SCANNED_AT_ONCE;
+  const found: Item[] = [];
+  let last = after;
+  let lastFound = '';
+  let scanned = 0;
+  // One more than asked tells whether there is a next page.
+  for (let wanted = Math.min(limit + 1, atOnce); ; ) {
+    const next = walk({ ...range, ...(last !== undefined && { start: keyAfter(last) }), limit: wanted });
+    const { length, items, idAt } = next instanceof Promise ? await next : next;
+    for (let n = 0; n < length; n++) {
+      const item = items[n];
+      if (item === undefined) continue;
+      if (found.length === limit) return { items: found, next: lastFound };
+      found.push(item);
+      lastFound = idAt(n);
+    }
+    if (length < wanted) return { items: found };
+    last = idAt(length - 1);
+    const before = scanned;
+    scanned += length;
+    // Where most are left out, a few more would hardly bring what is missing.
+    wanted = found.length * 2 < scanned ? atOnce : Math.min(limit + 1 - found.length, atOnce);
+    if (Math.floor(scanned / SCANNED_AT_ONCE) > Math.floor(before / SCANNED_AT_ONCE) && wanted > 1)
+      await new Promise<void>((resolve) => (storage.clock ?? systemClock).nextTurn(resolve));
+  }
+}
+
+function driversOf<T, Names extends string>(collection: Collection<T, Names>, where: readonly Condition<Names>[]): Driver[] {
+  return where.map(({ index, anyOf }) => [...new Set(anyOf)].map((value) => collection.indexPartition(index, value)));
+}
+
+async function smallestDriver<T, Names extends string>(
+  storage: Storage,
+  collection: Collection<T, Names>,
+  where: readonly Condition<Names>[],
+): Promise<Driver | undefined> {
+  let smallest: Driver | undefined;
+  let fewest = COUNTED;
+  for (const driver of driversOf(collection, where)) {
+    let entries = 0;
+    for (const partition of driver) entries += (await storage.list(partition, { limit: COUNTED, values: false })).length;
+    if (!smallest || entries < fewest) [smallest, fewest] = [driver, Math.min(entries, COUNTED)];
+  }
+  return smallest;
+}
+
+function walkIndex<Item>(
+  storage: Storage,
+  driver: Driver,
+  find: (ids: readonly string[]) => MaybePromise<readonly (Item | undefined)[]>,
+): Walk<Item> {
+  return (range) =>
+    whenDone(nextIds(storage, driver, range), (ids) =>
+      whenDone(find(ids), (items): Chunk<Item> => ({ length: ids.length, items, idAt: (n) => ids[n] as string })),
+    );
+}
+
+/** What is listed is of one snapshot, so nothing has to be read again. */
+function walkRecords<T, Names extends string, Item>(
+  storage: Storage,
+  collection: Collection<T, Names>,
+  select: Query<T, Names, Item>['select'],
+): Walk<Item> {
+  return (range) =>
+    whenDone(storage.list(collection.partition, range), (listed) => {
+      const records = listed.map(({ key, value, revision }): Versioned<T> => ({ id: key, value: value as T, revision }));
+      const { length } = records;
+      const idAt = (n: number): string => (records[n] as Versioned<T>).id;
+      return whenDone(select(records), (items): Chunk<Item> => ({ length, items, idAt }));
+    });
+}
+
+function findRecords<T, Names extends string, Item>(
+  collection: Collection<T, Names>,
+  where: readonly Condition<Names>[],
+  select: Query<T, Names, Item>['select'],
+  ids: readonly string[],
+): MaybePromise<readonly (Item | undefined)[]> {
+  return whenDone(collection.getMany(ids), (records) => {
+    const meeting = records.filter((record) => record !== undefined && meets(collection, where, record.value));
+    return whenDone(select(meeting as Versioned<T>[]), (items) => {
+      if (meeting.length === records.length) return items;
+      let n = 0;
+      return records.map((record) => (record !== undefined && record === meeting[n] ? items[n++] : undefined));
+    });
+  });
+}
+
+/** The next ids of all partitions of a driver together, in order and each once. */
+function nextIds(
+  storage: Storage,
+  driver: Driver,
+  range: ListRange & { readonly limit: number },
+): MaybePromise<readonly string[]> {
+  const [only] = driver;
+  if (driver.length === 1 && only !== undefined) return whenDone(storage.list(only, { ...range, values: false }), keysOf);
+  return mergedIds(storage, driver, range);
+}
+
+async function mergedIds(
+  storage: Storage,
+  driver: Driver,
+  range: ListRange & { readonly limit: number },
+): Promise<readonly string[]> {
+  const ids = new Set<string>();
+  // Each partition answers its first `limit` ids, so the first `limit` of all are among them.
+  for (const partition of driver) for (const { key } of await storage.list(partition, { ...range, values: false })) ids.add(key);
+  return [...ids].sort(compareKeys).slice(0, range.limit);
+}
+
+function keysOf(records: readonly StoredRecord[]): string[] {
+  return records.map(({ key }) => key);
+}
+
+/** Whether a record meets all conditions. */
+export function meets<T, Names extends string>(
+  collection: Collection<T, Names>,
+  where: readonly Condition<Names>[],
+  record: T,
+): boolean {
+  return where.every(({ index, anyOf }) => collection.indexed(index, record).some((value) => anyOf.includes(value)));
+}

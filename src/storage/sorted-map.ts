@@ -1,0 +1,154 @@
+/** An entry knows where it stands: `order` is compared with `<`. */
+interface Ordered {
+  readonly order: string;
+}
+
+/** A full chunk holds this many entries: inserts move at most so many, and a million entries need few chunks. */
+const CHUNK = 512;
+/** Below this size a search of the one chunk is as fast as a hash and saves the hash's memory. */
+const HASHED_FROM = 16;
+/** Read so often, as a multiple of its size, a map is worth a hash: a log that is only appended to never gets one. */
+const READS_PER_ENTRY = 2;
+
+/**
+ * Entries in order, found by key: sorted chunks of bounded size under one sorted list of chunks, and a hash beside them
+ * once they are read often. An insert or removal anywhere costs two binary searches and a short move; at the ends, less.
+ */
+export class SortedMap<Entry extends Ordered> {
+  readonly #chunks: Entry[][] = [];
+  #byOrder: Map<string, Entry> | undefined;
+  #size = 0;
+  #reads = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  get(order: string): Entry | undefined {
+    if (this.#byOrder) return this.#byOrder.get(order);
+    const chunks = this.#chunks;
+    const chunk = chunks[chunks.length === 1 ? 0 : this.#chunkOf(order)];
+    if (!chunk) return undefined;
+    if (this.#size >= HASHED_FROM && ++this.#reads > this.#size * READS_PER_ENTRY) this.#hash();
+    const entry = chunk[lowerBound(chunk, order)];
+    return entry?.order === order ? entry : undefined;
+  }
+
+  /** Whether all entries stand before this place. */
+  endsBefore(order: string): boolean {
+    const last = this.#chunks[this.#chunks.length - 1];
+    return last === undefined || (last[last.length - 1] as Entry).order < order;
+  }
+
+  /** Adds an entry whose place is free. */
+  add(entry: Entry): void {
+    this.#size += 1;
+    this.#byOrder?.set(entry.order, entry);
+    const chunks = this.#chunks;
+    const last = chunks[chunks.length - 1];
+    if (!last) {
+      chunks.push([entry]);
+      return;
+    }
+    if ((last[last.length - 1] as Entry).order < entry.order) {
+      // Stamped keys always come here. A new chunk rather than a split keeps an appended partition dense.
+      if (last.length < CHUNK) last.push(entry);
+      else chunks.push([entry]);
+      return;
+    }
+    const at = this.#chunkOf(entry.order);
+    const chunk = chunks[at] as Entry[];
+    chunk.splice(lowerBound(chunk, entry.order), 0, entry);
+    if (chunk.length > CHUNK) chunks.splice(at + 1, 0, chunk.splice(CHUNK / 2));
+  }
+
+  delete(order: string): boolean {
+    const at = this.#chunkOf(order);
+    const chunk = this.#chunks[at];
+    if (!chunk) return false;
+    const index = lowerBound(chunk, order);
+    if (chunk[index]?.order !== order) return false;
+    if (index === 0) chunk.shift();
+    else chunk.splice(index, 1);
+    this.#size -= 1;
+    this.#byOrder?.delete(order);
+    if (chunk.length === 0) this.#chunks.splice(at, 1);
+    else if (chunk.length < CHUNK / 4) this.#merge(at);
+    return true;
+  }
+
+  /** Calls back with the entries from `start` on and before `end`, in order or reverse, until one answers `false`. */
+  walk(start: string | undefined, end: string | undefined, reverse: boolean, visit: (entry: Entry) => boolean): void {
+    if (reverse) this.#walkBack(start, end, visit);
+    else this.#walkOn(start, end, visit);
+  }
+
+  #walkOn(start: string | undefined, end: string | undefined, visit: (entry: Entry) => boolean): void {
+    const chunks = this.#chunks;
+    let at = start === undefined ? 0 : this.#chunkOf(start);
+    let index = start === undefined || at >= chunks.length ? 0 : lowerBound(chunks[at] as Entry[], start);
+    for (; at < chunks.length; at++, index = 0) {
+      const chunk = chunks[at] as Entry[];
+      for (; index < chunk.length; index++) {
+        const entry = chunk[index] as Entry;
+        if (end !== undefined && entry.order >= end) return;
+        if (!visit(entry)) return;
+      }
+    }
+  }
+
+  #walkBack(start: string | undefined, end: string | undefined, visit: (entry: Entry) => boolean): void {
+    const chunks = this.#chunks;
+    let at = end === undefined ? chunks.length - 1 : Math.min(this.#chunkOf(end), chunks.length - 1);
+    let index = Number.POSITIVE_INFINITY;
+    if (end !== undefined && at >= 0) index = lowerBound(chunks[at] as Entry[], end) - 1;
+    for (; at >= 0; at--, index = Number.POSITIVE_INFINITY) {
+      const chunk = chunks[at] as Entry[];
+      for (index = Math.min(index, chunk.length - 1); index >= 0; index--) {
+        const entry = chunk[index] as Entry;
+        if (start !== undefined && entry.order < start) return;
+        if (!visit(entry)) return;
+      }
+    }
+  }
+
+  /** The first chunk whose last entry is not before `order`: where it is, or would be. */
+  #chunkOf(order: string): number {
+    const chunks = this.#chunks;
+    let low = 0;
+    let high = chunks.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      const chunk = chunks[middle] as Entry[];
+      if ((chunk[chunk.length - 1] as Entry).order < order) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** Joins a chunk that became small with the next one, so that removals leave no long list of little chunks. */
+  #merge(at: number): void {
+    const chunk = this.#chunks[at] as Entry[];
+    const next = this.#chunks[at + 1];
+    if (!next || chunk.length + next.length > CHUNK) return;
+    for (const entry of next) chunk.push(entry);
+    this.#chunks.splice(at + 1, 1);
+  }
+
+  #hash(): void {
+    this.#byOrder = new Map();
+    for (const chunk of this.#chunks) for (const entry of chunk) this.#byOrder.set(entry.order, entry);
+  }
+}
+
+/** The first index whose entry is not before `order`. */
+function lowerBound(chunk: readonly Ordered[], order: string): number {
+  let low = 0;
+  let high = chunk.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((chunk[middle] as Ordered).order < order) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

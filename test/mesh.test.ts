@@ -1,0 +1,144 @@
+import { describe, expect, it } from 'vitest';
+import { createMesh, InMemoryStorage, MeshError, type MeshEvent } from '../src/index.ts';
+import { Engine } from '../src/storage/engine.ts';
+import { VirtualClock } from '../src/testing/virtual-clock.ts';
+import { storages } from './support/storages.ts';
+
+describe.each(storages)('a mesh on %s', (_name, open) => {
+  it('hears all events of all processes on its storage, and after settled it has heard them', async () => {
+    const storage = await open(new VirtualClock());
+    const mesh = createMesh({ storage, closeStorage: false });
+    const other = new Engine({ storage });
+    const heard: MeshEvent[] = [];
+    mesh.on('*', (event) => heard.push(event)).on('session_created', (event) => heard.push(event));
+    await other.commit({ puts: [other.log.put('session_created', { id: 'a' }), other.log.put('session_ended', { id: 'a' })] });
+    expect(heard).toEqual([]);
+    await mesh.settled();
+    expect(heard.map(({ name }) => name)).toEqual(['session_created', 'session_created', 'session_ended']);
+    await mesh.close();
+    await other.close();
+  });
+
+  it('keeps namespaces apart', async () => {
+    const storage = await open(new VirtualClock());
+    const [a, b] = ['a', 'b'].map((namespace) => createMesh({ storage, namespace, closeStorage: false }));
+    const heard: string[] = [];
+    a?.on('*', ({ name }) => heard.push(`a:${name}`));
+    b?.on('*', ({ name }) => heard.push(`b:${name}`));
+    const other = new Engine({ storage, namespace: 'b' });
+    await other.commit({ puts: [other.log.put('session_created', {})] });
+    await Promise.all([a?.settled(), b?.settled()]);
+    expect(heard).toEqual(['b:session_created']);
+    await Promise.all([a?.close(), b?.close(), other.close()]);
+  });
+
+  it('replays and follows its events', async () => {
+    const storage = await open(new VirtualClock());
+    const mesh = createMesh({ storage, closeStorage: false });
+    const other = new Engine({ storage });
+    await other.commit({ puts: [other.log.put('one', {}), other.log.put('two', {})] });
+    const names: string[] = [];
+    for await (const event of mesh.events({ after: '' })) {
+      names.push(event.name);
+      if (event.name === 'two') await other.commit({ puts: [other.log.put('three', {})] });
+      if (event.name === 'three') break;
+    }
+    expect(names).toEqual(['one', 'two', 'three']);
+    const { storage: stats } = await mesh.stats();
+    expect(stats.durability).toBe(storage.durability);
+    expect(stats.events.oldest).toMatch(/^\d{20}$/);
+    expect(String(stats.events.newest) > String(stats.events.oldest)).toBe(true);
+    await mesh.close();
+    await other.close();
+  });
+
+  it('ends its loops when it is closed, closes the storage, and refuses everything afterwards', async () => {
+    const clock = new VirtualClock();
+    const storage = await open(clock);
+    const mesh = createMesh({ storage });
+    mesh.on('*', () => {});
+    const loop = (async () => {
+      for await (const _event of mesh.events());
+      return 'ended';
+    })();
+    await new Promise(setImmediate);
+    await Promise.all([mesh.close(), mesh.close()]);
+    expect(await loop).toBe('ended');
+    await mesh[Symbol.asyncDispose]();
+    expect(clock.pending).toBe(0);
+    await expect(mesh.stats()).rejects.toMatchObject({ code: 'closed' });
+    expect(() => mesh.on('*', () => {})).toThrow(expect.objectContaining({ code: 'closed' }));
+    await expect(mesh.settled()).rejects.toMatchObject({ code: 'closed' });
+    await expect((async () => storage.list('p'))()).rejects.toMatchObject({ code: 'closed' });
+  });
+});
+
+it('leaves the storage open when asked to', async () => {
+  const storage = new InMemoryStorage();
+  await createMesh({ storage, closeStorage: false }).close();
+  expect(storage.list('p')).toEqual([]);
+});
+
+it('reports what a listener throws to onError, and other listeners still hear', async () => {
+  const storage = new InMemoryStorage();
+  const errors: unknown[] = [];
+  const mesh = createMesh({ storage, onError: (error) => errors.push(error) });
+  const heard: string[] = [];
+  mesh.on('*', () => {
+    throw new Error('mine');
+  });
+  mesh.on('*', ({ name }) => heard.push(name));
+  const other = new Engine({ storage });
+  await other.commit({ puts: [other.log.put('session_created', {})] });
+  await mesh.settled();
+  expect(errors).toEqual([new Error('mine')]);
+  expect(heard).toEqual(['session_created']);
+  await mesh.close();
+});
+
+it.each([
+  [{ storage: {} }, 'expected options.storage to be a storage with get, list, commit, watch, close and now, got an object'],
+  [{ storage: null }, 'expected options.storage to be a storage with get, list, commit, watch, close and now, got null'],
+  [{ namespace: 'a|b' }, 'expected options.namespace to be an id'],
+  [{ namespace: '' }, 'expected options.namespace to be an id'],
+  [{ closeStorage: 1 }, 'expected options.closeStorage to be boolean, got 1'],
+  [{ pollIntervalMs: 0 }, 'expected options.pollIntervalMs to be a whole number between 1 and 60000, got 0'],
+  [{ pollIntervalMs: Number.NaN }, 'expected options.pollIntervalMs to be a whole number between 1 and 60000, got NaN'],
+  [{ sweepIntervalMs: 1e12 }, 'expected options.sweepIntervalMs to be a whole number between 10 and 3600000, got 1000000000000'],
+  [{ generateId: 'x' }, 'expected options.generateId to be a function, got "x"'],
+  [{ onError: null }, 'expected options.onError to be a function, got null'],
+  [{ namspace: 'a' }, 'expected options to have known options only, got "namspace"'],
+  [{ memory: { historyPerKey: 0 } }, 'expected options.memory.historyPerKey to be a whole number between 1 and 10000, got 0'],
+  [{ memory: { history: 5 } }, 'expected options.memory to have known options only, got "history"'],
+  [null, 'expected options to be object, got null'],
+  ['mesh.db', 'expected options to be object, got "mesh.db"'],
+])('refuses the options %o', (options, message) => {
+  const act = () => createMesh(options as object);
+  expect(act).toThrow(MeshError);
+  expect(act).toThrow(expect.objectContaining({ code: 'invalid_input', message: expect.stringContaining(message) }));
+});
+
+it.each(['', 'a b', '-rf', 7, undefined, 'x'.repeat(129)])(
+  'refuses the id %o of its generateId, and stores nothing',
+  async (made) => {
+    const storage = new InMemoryStorage();
+    let isWrong = false;
+    const mesh = createMesh({ storage, generateId: (prefix) => (isWrong ? (made as string) : `${prefix}_1`) });
+    const message = 'expected generateId() to be an id';
+    isWrong = true;
+    await expect(mesh.registry.register({ id: 'agent' })).rejects.toThrow(message);
+    expect(await storage.list('sessions')).toEqual([]);
+    await mesh.close();
+  },
+);
+
+it('takes options that are undefined as left out', async () => {
+  await createMesh({
+    storage: undefined,
+    namespace: undefined,
+    onError: undefined,
+    closeStorage: undefined,
+    memory: undefined,
+  }).close();
+  await createMesh({ memory: { historyPerKey: undefined } }).close();
+});
