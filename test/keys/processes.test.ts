@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { SqliteStorage } from '../../src/adapters/sqlite/index.ts';
 import { createMesh } from '../../src/index.ts';
-import { startChild } from '../support/keys/children.ts';
+import { startChild } from '../support/children.ts';
 import { temporaryFile } from '../support/keys/world.ts';
 
 const SCOPES = ['a:*'];
@@ -20,7 +20,7 @@ describe('keys of several processes on one file', () => {
     const bound = await Promise.all(['killed', 'taken', 'ended'].map((session) => keys.issue({ session, scopes: SCOPES })));
     const tokens = [revoked, derived, rotated, ...bound].map(({ token }) => token);
 
-    const children = [startChild('verifying', [file, ...tokens]), startChild('verifying', [file, ...tokens])];
+    const children = [startChild('keys/verifying', [file, ...tokens]), startChild('keys/verifying', [file, ...tokens])];
     for (const child of children) expect(await child.line()).toBe('passed');
     const acknowledged: bigint[] = [];
     const acts = [
@@ -54,7 +54,7 @@ describe('keys of several processes on one file', () => {
     const mesh = createMesh({ storage: await SqliteStorage.open(file) });
     const { token } = await mesh.keys.issue({ maxUses: 100 });
     const once = await mesh.keys.issue({ maxUses: 1 });
-    const children = [token, token, token, token].map((shown) => startChild('spending', [file, shown, '250']));
+    const children = [token, token, token, token].map((shown) => startChild('keys/spending', [file, shown, '250']));
     for (const child of children) expect(await child.line()).toBe('ready');
     for (const child of children) child.say('go');
     const counts = await Promise.all(children.map(async (child) => JSON.parse(await child.line()) as Record<string, number>));

@@ -5,7 +5,7 @@ import { describe, expect, it, vi } from 'vitest';
 import { SqliteStorage } from '../../src/adapters/sqlite/index.ts';
 import { createMesh, type IssuedKey, type Mesh } from '../../src/index.ts';
 import { newKeyId, newToken } from '../../src/keys/token.ts';
-import { startChild } from '../support/keys/children.ts';
+import { startChild } from '../support/children.ts';
 import { hear, temporaryFile } from '../support/keys/world.ts';
 
 /** The parts of a token that nobody may find: the secret with its checksum, whole and in pieces. */
@@ -152,7 +152,7 @@ describe('the secret of a token', () => {
     await mesh.close();
     const [list, snapshot] = [path.join(folder, 'tokens.json'), path.join(folder, 'memory.json')];
     writeFileSync(list, JSON.stringify(tokens));
-    const child = startChild('forgetting', [file, list, snapshot], ['--expose-gc']);
+    const child = startChild('keys/forgetting', [file, list, snapshot], { nodeOptions: ['--expose-gc'] });
     expect(await child.line()).toBe('written');
     expect(await child.ended).toBe(0);
     const memory = readFileSync(snapshot, 'utf8');

@@ -76,7 +76,7 @@ describe.each(storages)('a cascade on %s', (name, open) => {
     await clock.advance(501);
     expect((await registry.get('short'))?.state).toBe('killed');
     expect((await registry.get('root'))?.state).toBe('stopping');
-    const { killed } = await passUntil(clock, killing, { stepMs: 1 });
+    const { killed } = await passUntil(clock, killing, 1);
     expect(clock.now() - start).toBe(4001);
     expect(killed).toEqual([
       { session: 'root', graceful: false },
@@ -428,7 +428,7 @@ describe.each(storages)('a cascade on %s', (name, open) => {
     await doomed(world, 1)
       .mesh.registry.kill('a', { graceMs: 100 })
       .catch(() => {});
-    await passUntil(clock, registry.kill('a', { force: true, cascade: false }), { stepMs: 1 });
+    await passUntil(clock, registry.kill('a', { force: true, cascade: false }), 1);
     await clock.advance(5000);
     expect(Object.keys(await endings(mesh))).toHaveLength(7);
     await expectNoOrder(world);

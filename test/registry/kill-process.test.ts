@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { SqliteStorage } from '../../src/adapters/sqlite/index.ts';
 import { createMesh, type Mesh } from '../../src/index.ts';
-import { startChild, startScript } from '../support/registry-kill/children.ts';
+import { startBundled, startScript } from '../support/children.ts';
 import { endings, join, plant } from '../support/registry-kill/world.ts';
 import { temporaryFile } from '../support/storages.ts';
 
@@ -68,20 +68,20 @@ describe('a process', () => {
     ['settled', 'timed_out'],
     ['steers', 'aborted'],
   ])('is held by a wait in %s, and by nothing after it', async (what, printed) => {
-    const child = await startChild('wait', [what]);
+    const child = await startBundled('registry-kill/wait', [what]);
     expect(await child.line()).toBe(printed);
     expect(await child.ended).toBe(0);
   });
 
   it('is not held by a loop while a directive is worked on', async () => {
-    const child = await startChild('wait', ['worked']);
+    const child = await startBundled('registry-kill/wait', ['worked']);
     expect(await child.line()).toBe('working on steer');
     // Node's code for an open promise at the top level.
     expect(await child.ended).toBe(13);
   });
 
   it('is not held by a loop that was left, nor by an order that stands', async () => {
-    const child = await startChild('wait', ['left']);
+    const child = await startBundled('registry-kill/wait', ['left']);
     expect(await child.line()).toBe('left');
     expect(await child.ended).toBe(0);
   });
@@ -91,7 +91,7 @@ describe('processes on one file', () => {
   it('hear of orders and directives, and end gracefully', async () => {
     const file = temporaryFile();
     const mesh = await meshOn(file);
-    const child = await startChild('owner', [file, 'agent', 'graceful']);
+    const child = await startBundled('registry-kill/owner', [file, 'agent', 'graceful']);
     expect(await child.line()).toBe('registered');
     const receipt = await mesh.registry.steer('agent', { message: 'hello' });
     expect(await child.line()).toBe('steered hello');
@@ -110,7 +110,7 @@ describe('processes on one file', () => {
   it('cannot write once they were killed while they slept', async () => {
     const file = temporaryFile();
     const mesh = await meshOn(file, 100);
-    const child = await startChild('owner', [file, 'agent', 'writes']);
+    const child = await startBundled('registry-kill/owner', [file, 'agent', 'writes']);
     expect(await child.line()).toBe('registered');
     await until(async () => (await mesh.registry.get('agent'))?.task !== undefined);
     for (let isKilled = false; !isKilled; ) {
@@ -144,7 +144,7 @@ describe('processes on one file', () => {
     const file = temporaryFile();
     const mesh = await meshOn(file);
     const ids = await plant(mesh.registry, 'a', 4, 4);
-    const killer = await startChild('killer', [file, 'a', graceMs]);
+    const killer = await startBundled('registry-kill/killer', [file, 'a', graceMs]);
     expect(await killer.line()).toBe('killing');
     const [, signal] = await once(killer.process, 'exit');
     expect(signal).toBe('SIGKILL');

@@ -30,7 +30,7 @@ describe.each(storages)('kill on %s', (_name, open) => {
     const { clock, registry } = await openWorld(open);
     await registry.register({ id: 'agent' });
     const start = clock.now();
-    await passUntil(clock, registry.kill('agent'), { stepMs: 1 });
+    await passUntil(clock, registry.kill('agent'), 1);
     expect(clock.now() - start).toBe(5001);
     expect(await registry.get('agent')).toMatchObject({ state: 'killed', reason: 'killed' });
   });
@@ -194,7 +194,7 @@ describe.each(storages)('kill on %s', (_name, open) => {
     const killing = registry.kill('agent', { graceMs: 20_000, reason: 'budget' });
     await clock.advance(300);
     await agent.end({ result: { half: true } });
-    expect(await passUntil(clock, killing, { stepMs: 1 })).toEqual({
+    expect(await passUntil(clock, killing, 1)).toEqual({
       root: 'agent',
       killed: [{ session: 'agent', graceful: true }],
       stopping: [],
@@ -211,7 +211,7 @@ describe.each(storages)('kill on %s', (_name, open) => {
     const killing = registry.kill('agent', { graceMs: 20_000 });
     await clock.advance(100);
     await join(storage).registry.end('agent');
-    expect((await passUntil(clock, killing, { stepMs: 1 })).killed).toEqual([{ session: 'agent', graceful: true }]);
+    expect((await passUntil(clock, killing, 1)).killed).toEqual([{ session: 'agent', graceful: true }]);
     expect(clock.now() - start).toBeLessThanOrEqual(201);
     expect(await endings(mesh)).toEqual({ agent: ['graceful'] });
   });
@@ -224,7 +224,7 @@ describe.each(storages)('kill on %s', (_name, open) => {
     const killing = registry.kill('agent', { graceMs: 5000, timeoutMs: 700 });
     await clock.advance(300);
     await child.end();
-    expect(await passUntil(clock, killing, { stepMs: 1 })).toEqual({
+    expect(await passUntil(clock, killing, 1)).toEqual({
       root: 'agent',
       killed: [{ session: 'child', graceful: true }],
       stopping: ['agent'],
@@ -243,7 +243,7 @@ describe.each(storages)('kill on %s', (_name, open) => {
     const killing = registry.kill('one', { signal: controller.signal });
     await clock.advance(1000);
     controller.abort();
-    expect(await passUntil(clock, killing, { stepMs: 0 })).toEqual({ root: 'one', killed: [], stopping: ['one'] });
+    expect(await passUntil(clock, killing, 0)).toEqual({ root: 'one', killed: [], stopping: ['one'] });
     expect(await registry.kill('two', { signal: controller.signal })).toEqual({ root: 'two', killed: [], stopping: ['two'] });
     await clock.advance(7000);
     expect(await endings(mesh)).toEqual({ one: ['killed'], two: ['killed'] });
@@ -273,7 +273,7 @@ describe.each(storages)('kill on %s', (_name, open) => {
     const { clock, registry, mesh } = await openWorld(open);
     await quiet(registry, 'agent');
     const both = [registry.kill('agent', { reason: 'one' }), registry.kill('agent', { reason: 'two' })];
-    const reports = await passUntil(clock, Promise.all(both), { stepMs: 1 });
+    const reports = await passUntil(clock, Promise.all(both), 1);
     expect(reports[0]).toEqual({ root: 'agent', killed: [{ session: 'agent', graceful: false }], stopping: [] });
     expect(reports[1]).toEqual(reports[0]);
     const killed = await registry.get('agent');
@@ -302,7 +302,7 @@ describe.each(storages)('kill on %s', (_name, open) => {
       { session: 'child', graceful: false },
     ];
     expect(report).toEqual({ root: 'agent', killed: all, stopping: [] });
-    expect((await passUntil(clock, first, { stepMs: 1 })).killed).toEqual(all);
+    expect((await passUntil(clock, first, 1)).killed).toEqual(all);
     expect(clock.now() - start).toBeLessThanOrEqual(601);
     expect(await endings(mesh)).toEqual({ agent: ['killed'], child: ['killed'] });
   });
@@ -318,7 +318,7 @@ describe.each(storages)('kill on %s', (_name, open) => {
     await join(storage).registry.kill('agent', { graceMs: 1000, timeoutMs: 0 });
     await agent.update({ task: 'tidy up' });
     expect(await agent.heartbeat()).toEqual({ alive: true, expiresAt: start + 3500 });
-    await passUntil(clock, first, { stepMs: 1 });
+    await passUntil(clock, first, 1);
     expect(clock.now() - start).toBeLessThanOrEqual(3602);
     expect(await registry.get('agent')).toMatchObject({ state: 'killed', reason: 'politely', endedAt: start + 3501 });
     expect(await endings(mesh)).toEqual({ agent: ['killed'] });
@@ -427,7 +427,7 @@ describe.each(storages)('kill on %s', (_name, open) => {
     const killing = registry.kill('agent', { graceMs: 20_000 });
     await clock.advance(100);
     await join(storage).registry.register({ id: 'agent', takeover: true, heartbeat: 'manual' });
-    expect(await passUntil(clock, killing, { atMostMs: 300 })).toEqual({ root: 'agent', killed: [], stopping: [] });
+    expect(await passUntil(clock, killing, 100, 300)).toEqual({ root: 'agent', killed: [], stopping: [] });
   });
 
   it('fails with closed when the mesh is closed during the wait, and the order stands', async () => {
@@ -437,7 +437,7 @@ describe.each(storages)('kill on %s', (_name, open) => {
     killing.catch(() => {});
     await clock.settle();
     await mesh.close();
-    await expect(passUntil(clock, killing, { atMostMs: 1000 })).rejects.toMatchObject({ code: 'closed' });
+    await expect(passUntil(clock, killing, 100, 1000)).rejects.toMatchObject({ code: 'closed' });
     expect(clock.pending).toBe(0);
     const next = join(storage);
     await clock.advance(63_000);
@@ -583,7 +583,7 @@ describe.each(storages)('kill on %s', (_name, open) => {
     const killing = other.registry.kill('root', { by: 'host', graceMs: 900, reason: 'done' });
     await clock.advance(300);
     await registry.end('child');
-    await passUntil(clock, killing, { stepMs: 1 });
+    await passUntil(clock, killing, 1);
     await clock.advance(300);
     await Promise.all([mesh.settled(), other.settled()]);
     expect(heard[0]).toEqual(heard[1]);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { SqliteStorage } from '../../src/adapters/sqlite/index.ts';
+import { type Child, startChild } from '../support/children.ts';
 import { outcomeOf, processOn } from '../support/registry/meshes.ts';
-import { type Child, startChild } from '../support/sqlite/children.ts';
 import { temporaryFile } from '../support/storages.ts';
 
 const ROUNDS = 100;
@@ -23,7 +23,7 @@ async function stopBetweenCommits(child: Child, storage: SqliteStorage): Promise
 
 it(`lets one of 64 registrations of an id at once succeed, from eight processes, ${ROUNDS} times`, async () => {
   const file = temporaryFile();
-  const children = Array.from({ length: 8 }, (_, n) => startChild('../registry/register', [file, `p${n}`]));
+  const children = Array.from({ length: 8 }, (_, n) => startChild('registry/register', [file, `p${n}`]));
   for (const child of children) expect(await child.line()).toBe('ready');
   const winners = new Set<string>();
   for (let round = 0; round < ROUNDS; round++) {
@@ -50,7 +50,7 @@ describe.each([
 ])('a process that %s, stopped past its ttl while another takes its id', (_what, writes) => {
   it('lands no write when it goes on, and its signal says lease_lost', async () => {
     const file = temporaryFile();
-    const child = startChild('../registry/zombie', [file, 'a', writes]);
+    const child = startChild('registry/zombie', [file, 'a', writes]);
     expect(await child.line()).toBe('ready');
     const storage = await SqliteStorage.open(file, { busyTimeoutMs: 300 });
     const { registry, mesh } = processOn(storage);
@@ -85,13 +85,13 @@ describe.each(['memory', 'SQLite'])('a process with sessions on %s', (name) => {
   const file = (): string => (name === 'memory' ? 'memory' : temporaryFile());
 
   it('ends by itself when it has nothing else to do, heartbeats or not', async () => {
-    const child = startChild('../registry/leave', [file(), 'leave']);
+    const child = startChild('registry/leave', [file(), 'leave']);
     await child.line();
     expect(await child.ended).toBe(0);
   });
 
   it('is left with nothing open two seconds after it closes the mesh', async () => {
-    const child = startChild('../registry/leave', [file(), 'close']);
+    const child = startChild('registry/leave', [file(), 'close']);
     const { closedInMs, resources } = JSON.parse(await child.line());
     expect(resources).toEqual([]);
     expect(closedInMs).toBeLessThan(2000);

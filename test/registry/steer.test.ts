@@ -56,7 +56,7 @@ describe.each(storages)('steer on %s', (_name, open) => {
     expect(await isSettled(clock, settled)).toBe(false);
     await steer.applied({ note: 'turning' });
     expect(await receipt.state()).toBe('applied');
-    expect(await passUntil(clock, settled, { stepMs: 1, atMostMs: 150 })).toEqual({ outcome: 'applied', note: 'turning' });
+    expect(await passUntil(clock, settled, 1, 150)).toEqual({ outcome: 'applied', note: 'turning' });
     await loop.return();
   });
 
@@ -94,7 +94,7 @@ describe.each(storages)('steer on %s', (_name, open) => {
     const waiting = next(loop);
     expect(await isSettled(clock, waiting)).toBe(false);
     await join(storage).registry.steer('agent', { message: 'hello' });
-    expect((await passUntil(clock, waiting, { stepMs: 1, atMostMs: 150 })).message).toBe('hello');
+    expect((await passUntil(clock, waiting, 1, 150)).message).toBe('hello');
     await loop.return();
   });
 
@@ -177,7 +177,7 @@ describe.each(storages)('steer on %s', (_name, open) => {
       else if (how === 'force') await other.kill('agent', { force: true });
       else if (how === 'deadline') await other.kill('agent', { graceMs: 500, timeoutMs: 0 });
       else if (how === 'takeover') await other.register({ id: 'agent', takeover: true });
-      for (const wait of await passUntil(clock, waits, { stepMs: 50, atMostMs: 6000 })) {
+      for (const wait of await passUntil(clock, waits, 50, 6000)) {
         expect(wait).toMatchObject({ status: 'rejected', reason: { code: 'not_alive', details: { session: 'agent' } } });
       }
       for (const one of all) await expect(one.state()).rejects.toMatchObject({ code: 'not_alive' });
@@ -235,7 +235,7 @@ describe.each(storages)('steer on %s', (_name, open) => {
     await clock.advance(1000);
     expect(await isSettled(clock, waiting)).toBe(false);
     await join(storage).registry.heartbeat('agent');
-    expect((await passUntil(clock, waiting, { stepMs: 1, atMostMs: 150 })).message).toBe('while away');
+    expect((await passUntil(clock, waiting, 1, 150)).message).toBe('while away');
     await loop.return();
   });
 
@@ -317,7 +317,7 @@ describe.each(storages)('steer on %s', (_name, open) => {
     await expect(receipt.settled({ timeoutMs: 0 })).rejects.toMatchObject({ code: 'timed_out' });
     await clock.advance(2499);
     expect(await isSettled(clock, timedOut)).toBe(false);
-    await expect(passUntil(clock, timedOut, { stepMs: 1 })).rejects.toMatchObject({ code: 'timed_out' });
+    await expect(passUntil(clock, timedOut, 1)).rejects.toMatchObject({ code: 'timed_out' });
     expect(clock.now() - start).toBe(2500);
     controller.abort('enough');
     await expect(called).rejects.toMatchObject({ code: 'aborted', cause: 'enough' });
@@ -332,7 +332,7 @@ describe.each(storages)('steer on %s', (_name, open) => {
     settled.catch(() => {});
     await clock.settle();
     await mesh.close();
-    await expect(passUntil(clock, settled, { atMostMs: 1000 })).rejects.toMatchObject({ code: 'closed' });
+    await expect(passUntil(clock, settled, 100, 1000)).rejects.toMatchObject({ code: 'closed' });
     expect(clock.pending).toBe(0);
   });
 

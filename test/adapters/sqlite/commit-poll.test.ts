@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { Hint } from '../../../src/storage/storage.ts';
 import { VirtualClock } from '../../../src/testing/virtual-clock.ts';
-import { startChild } from '../../support/sqlite/children.ts';
+import { startChild } from '../../support/children.ts';
 import { openStorage, temporaryFile } from '../../support/sqlite/files.ts';
 
 /** Commits of another process, one at a time. */
 async function otherProcess(file: string): Promise<(key: string) => Promise<number>> {
-  const child = startChild('commit', [file]);
+  const child = startChild('sqlite/commit', [file]);
   await child.line();
   return async (key) => {
     child.say(key);
@@ -119,7 +119,7 @@ describe('a watcher', () => {
   });
 
   it('does not keep the process alive', async () => {
-    const child = startChild('watch', [temporaryFile()]);
+    const child = startChild('sqlite/watch', [temporaryFile()]);
     expect(await child.line()).toBe('watching');
     expect(await child.ended).toBe(0);
   });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { chooseDriver, type Driver, hasSafeWal } from '../../../src/adapters/sqlite/driver.ts';
 import { SqliteStorage } from '../../../src/adapters/sqlite/index.ts';
-import { startChild } from '../../support/sqlite/children.ts';
+import { startChild } from '../../support/children.ts';
 import { afterThisTest, openStorage, temporaryFile } from '../../support/sqlite/files.ts';
 import { openRaw } from '../../support/sqlite/raw.ts';
 
@@ -67,7 +67,7 @@ describe('a storage on a SQLite that can lose commits of processes that share a 
     await storage.commit({ puts: [{ partition: 'p', key: 'k', value: 1 }] });
     expect(await storage.list('p')).toHaveLength(1);
 
-    const other = startChild('open', [file, 'other', '', '300']);
+    const other = startChild('sqlite/open', [file, 'other', '', '300']);
     await other.line();
     other.say('go');
     expect(JSON.parse(await other.line())).toMatchObject({ code: 'unavailable' });
@@ -87,7 +87,7 @@ describe('a storage on a SQLite that can lose commits of processes that share a 
 
   it('does not get a file that others share', async () => {
     const file = temporaryFile();
-    const other = startChild('commit', [file]);
+    const other = startChild('sqlite/commit', [file]);
     await other.line();
     const opening = SqliteStorage.from(await affected(file), { busyTimeoutMs: 100 });
     await expect(opening).rejects.toMatchObject({ code: 'unavailable' });

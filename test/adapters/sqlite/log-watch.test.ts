@@ -1,7 +1,7 @@
 import { watch } from 'node:fs';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { VirtualClock } from '../../../src/testing/virtual-clock.ts';
-import { startChild } from '../../support/sqlite/children.ts';
+import { startChild } from '../../support/children.ts';
 import { openStorage, temporaryFile } from '../../support/sqlite/files.ts';
 
 vi.mock('node:fs', async (original) => {
@@ -24,7 +24,7 @@ async function atRest(): Promise<{ clock: VirtualClock; hints: () => number; com
   storage.watch(() => {
     hints += 1;
   });
-  const child = startChild('commit', [file]);
+  const child = startChild('sqlite/commit', [file]);
   await child.line();
   await clock.advance(10_000);
   return {

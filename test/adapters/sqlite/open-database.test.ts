@@ -16,7 +16,7 @@ import { pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { SqliteStorage } from '../../../src/adapters/sqlite/index.ts';
 import { MeshError } from '../../../src/kernel/errors.ts';
-import { startChild } from '../../support/sqlite/children.ts';
+import { startChild } from '../../support/children.ts';
 import { folderOf, openStorage, temporaryFile, temporaryFolder } from '../../support/sqlite/files.ts';
 import { openRaw } from '../../support/sqlite/raw.ts';
 
@@ -93,7 +93,7 @@ describe('a new file', () => {
 
   it('is created once when twenty processes open it at the same moment', async () => {
     const file = path.join(temporaryFolder(), 'new', 'mesh.db');
-    const openers = Array.from({ length: 20 }, (_, index) => startChild('open', [file, String(index)]));
+    const openers = Array.from({ length: 20 }, (_, index) => startChild('sqlite/open', [file, String(index)]));
     await Promise.all(openers.map((opener) => opener.line()));
     for (const opener of openers) opener.say('go');
     const reports = await Promise.all(openers.map(async (opener) => JSON.parse(await opener.line())));
@@ -111,7 +111,7 @@ describe('a new file', () => {
     const whole = temporaryFile();
     await filled(whole);
     const file = temporaryFile();
-    expect(await startChild('hot-journal', [file]).ended).toBe('SIGKILL');
+    expect(await startChild('sqlite/hot-journal', [file]).ended).toBe('SIGKILL');
     expect(statSync(`${file}-journal`).size).toBeGreaterThan(0);
     writeFileSync(file, written(whole));
     const storage = await openStorage(file);
@@ -123,7 +123,7 @@ describe('a new file', () => {
   it('is created after all when its creators are killed at any moment', async () => {
     for (let round = 0; round < 10; round++) {
       const file = temporaryFile();
-      const openers = [startChild('open', [file, 'a']), startChild('open', [file, 'b'])];
+      const openers = [startChild('sqlite/open', [file, 'a']), startChild('sqlite/open', [file, 'b'])];
       await Promise.all(openers.map((opener) => opener.line()));
       for (const opener of openers) opener.say('go');
       await new Promise((resolve) => setTimeout(resolve, Math.random() * 25));
@@ -138,7 +138,7 @@ describe('a new file', () => {
 describe('a file of our own', () => {
   it('is opened with the commits that a killed process left in its log', async () => {
     const file = temporaryFile();
-    const writer = startChild('commit', [file]);
+    const writer = startChild('sqlite/commit', [file]);
     await writer.line();
     for (const key of ['a', 'b']) {
       writer.say(key);
@@ -153,7 +153,7 @@ describe('a file of our own', () => {
 
   it('is opened when a checkpoint was cut short, though it is shorter than its header says', async () => {
     const file = temporaryFile();
-    const writer = startChild('commit', [file]);
+    const writer = startChild('sqlite/commit', [file]);
     await writer.line();
     for (let key = 0; key < 100; key++) {
       writer.say(`key-${key} ${'x'.repeat(400)}`);
@@ -343,7 +343,7 @@ describe('options', () => {
 
 /** What another user makes of a file. */
 async function openAsNobody(file: string): Promise<unknown> {
-  const child = startChild('open', [file, 'nobody', '65534']);
+  const child = startChild('sqlite/open', [file, 'nobody', '65534']);
   await child.line();
   child.say('go');
   return JSON.parse(await child.line());

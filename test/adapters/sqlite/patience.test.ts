@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { SqliteStorage } from '../../../src/adapters/sqlite/index.ts';
 import { systemClock } from '../../../src/kernel/clock.ts';
 import { VirtualClock } from '../../../src/testing/virtual-clock.ts';
-import { type Child, startChild } from '../../support/sqlite/children.ts';
+import { type Child, startChild } from '../../support/children.ts';
 import { openStorage, temporaryFile } from '../../support/sqlite/files.ts';
 
 // How long the event loop stands still, and how long a lock is waited for, are matters of real time: these tests go by
@@ -13,7 +13,7 @@ const PUT = { puts: [{ partition: 'p', key: 'k', value: 1 }] };
 const LONG_GAP_MS = 50;
 
 async function lock(file: string, how = 'BEGIN IMMEDIATE'): Promise<Child> {
-  const child = startChild('lock', [file, how]);
+  const child = startChild('sqlite/lock', [file, how]);
   await child.line();
   return child;
 }

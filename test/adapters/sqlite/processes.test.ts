@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { StoredRecord } from '../../../src/storage/storage.ts';
-import { startChild } from '../../support/sqlite/children.ts';
+import { startChild } from '../../support/children.ts';
 import { openStorage, temporaryFile } from '../../support/sqlite/files.ts';
 import { openRaw } from '../../support/sqlite/raw.ts';
 
@@ -15,7 +15,7 @@ const LONGEST_LIFE_MS = 60;
 describe('one file of many processes', () => {
   it('loses no update when twenty of them count together', async () => {
     const file = temporaryFile();
-    const counters = Array.from({ length: 20 }, () => startChild('counter', [file, '50']));
+    const counters = Array.from({ length: 20 }, () => startChild('sqlite/counter', [file, '50']));
     expect(await Promise.all(counters.map(({ ended }) => ended))).toEqual(Array(20).fill(0));
     const storage = await openStorage(file);
     const [record] = await storage.get([{ partition: 'counters', key: 'one' }]);
@@ -33,7 +33,7 @@ describe('one file of many processes', () => {
         killed += 1;
         const ledger = path.join(folder, `ledger-${ledgers.length}`);
         ledgers.push(ledger);
-        const writer = startChild('pairs', [file, ledger, name]);
+        const writer = startChild('sqlite/pairs', [file, ledger, name]);
         // Now and then before it has even opened the file.
         if (killed % 10 !== 0) await writer.line();
         await new Promise((resolve) => setTimeout(resolve, Math.random() * LONGEST_LIFE_MS));

@@ -5,7 +5,7 @@ import { SqliteStorage } from '../../../src/adapters/sqlite/index.ts';
 import { padded } from '../../../src/storage/keys.ts';
 import type { Address, Committed, Put, Storage } from '../../../src/storage/storage.ts';
 import { VirtualClock } from '../../../src/testing/virtual-clock.ts';
-import { startChild } from '../../support/sqlite/children.ts';
+import { startChild } from '../../support/children.ts';
 import { faulty, sqliteError } from '../../support/sqlite/faulty.ts';
 import { afterThisTest, folderOf, openStorage, temporaryFile } from '../../support/sqlite/files.ts';
 import { openRaw } from '../../support/sqlite/raw.ts';
@@ -67,7 +67,7 @@ describe('revisions', () => {
     await first.commit({ deletes: [A] });
     await first.close();
 
-    const writer = startChild('commit', [file]);
+    const writer = startChild('sqlite/commit', [file]);
     await writer.line();
     writer.say('b');
     expect(await writer.line()).toBe('3');
@@ -193,7 +193,7 @@ describe('values', () => {
     await storage.commit({ puts: [{ ...told, value: 'mine' }] });
     await storage.commit({ puts: [{ ...told, key: 'y', value: 'mine' }] });
     expect(await storage.list('told')).toMatchObject([{ value: 'mine' }, { value: 'mine' }]);
-    const other = startChild('commit', [file]);
+    const other = startChild('sqlite/commit', [file]);
     await other.line();
     other.say('x');
     expect(await other.line()).toBe('3');
@@ -247,7 +247,7 @@ describe('a read', () => {
   it('of several records is of one snapshot, while another process writes', async () => {
     const file = temporaryFile();
     const storage = await openStorage(file);
-    const writer = startChild('pairs', [file, `${file}-ledger`, 'w']);
+    const writer = startChild('sqlite/pairs', [file, `${file}-ledger`, 'w']);
     await writer.line();
     const addresses = Array.from({ length: 50 }, (_, index) => ({ partition: index % 2 ? 'right' : 'left', key: 'w-0' }));
     const seen = new Set<number | undefined>();
@@ -337,7 +337,7 @@ describe('closing', () => {
   it('gives up its waiting commits when the lock stays with another process', async () => {
     const file = temporaryFile();
     const storage = await SqliteStorage.open(file, { busyTimeoutMs: 200 });
-    const holder = startChild('lock', [file]);
+    const holder = startChild('sqlite/lock', [file]);
     await holder.line();
     const commit = storage.commit({ puts: [put('a')] });
     await Promise.all([expect(commit).rejects.toMatchObject({ code: 'unavailable' }), storage.close()]);

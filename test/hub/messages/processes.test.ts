@@ -2,8 +2,8 @@ import { expect, it } from 'vitest';
 import { SqliteStorage } from '../../../src/adapters/sqlite/index.ts';
 import { createMesh } from '../../../src/mesh.ts';
 import { SeededRandom } from '../../../src/testing/random.ts';
+import { type Child, startChild } from '../../support/children.ts';
 import { eventsOf, mailOf } from '../../support/hub/post.ts';
-import { type Child, startChild } from '../../support/sqlite/children.ts';
 import { temporaryFile } from '../../support/storages.ts';
 
 const MESSAGES = 400;
@@ -28,7 +28,7 @@ class Consumers {
   }
 
   async start(): Promise<void> {
-    const child = startChild('../hub/consume', [this.#file, this.id]);
+    const child = startChild('hub/consume', [this.#file, this.id]);
     this.#child = child;
     expect(await child.line()).toBe('ready');
     void this.#listen(child);
@@ -58,7 +58,7 @@ it(`loses none of ${MESSAGES} messages when consumers are killed ${KILLS} times,
   const file = temporaryFile();
   const consumers = [0, 1, 2].map((n) => new Consumers(file, `consumer${n}`));
   await Promise.all(consumers.map((consumer) => consumer.start()));
-  const sender = startChild('../hub/send', [file, String(MESSAGES)]);
+  const sender = startChild('hub/send', [file, String(MESSAGES)]);
   expect(await sender.line()).toBe('ready');
   const sent: string[] = [];
   const sending = (async () => {

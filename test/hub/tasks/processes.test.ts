@@ -3,7 +3,7 @@ import { SqliteStorage } from '../../../src/adapters/sqlite/index.ts';
 import { createMesh } from '../../../src/mesh.ts';
 import type { LoggedEvent } from '../../../src/storage/events/event-reader.ts';
 import { SeededRandom } from '../../../src/testing/random.ts';
-import { type Child, startChild } from '../../support/hub/children.ts';
+import { type Child, startBundled } from '../../support/children.ts';
 import { auditTasks, isOfTasks } from '../../support/hub/task-audit.ts';
 import { recordsOf } from '../../support/memory/observed.ts';
 import { temporaryFile } from '../../support/storages.ts';
@@ -24,7 +24,7 @@ it(`completes each of ${TASKS} tasks once while its workers are killed at random
   const random = new SeededRandom(7);
   let started = 0;
   const start = async (): Promise<Child> => {
-    const child = await startChild('worker', [file, `worker-${started++}`]);
+    const child = await startBundled('hub/worker', [file, `worker-${started++}`]);
     expect(await child.line()).toBe('working');
     return child;
   };
@@ -78,7 +78,7 @@ it.each([
   ['work', 'stopped'],
   ['left', 'left'],
 ])('a process is held by what waits in %s, and by nothing after it', async (what, printed) => {
-  const child = await startChild('wait', [what]);
+  const child = await startBundled('hub/wait', [what]);
   expect(await child.line()).toBe(printed);
   expect(await child.ended).toBe(0);
 });

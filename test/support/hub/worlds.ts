@@ -1,6 +1,6 @@
 import { afterEach, expect } from 'vitest';
 import type { CollaborationHub } from '../../../src/hub/collaboration-hub.ts';
-import { MeshError, type MeshErrorCode } from '../../../src/kernel/errors.ts';
+import { MeshError } from '../../../src/kernel/errors.ts';
 import { createMesh, type Mesh, type MeshOptions } from '../../../src/mesh.ts';
 import type { SessionHandle } from '../../../src/registry/session-handle.ts';
 import type { SessionRegistry } from '../../../src/registry/session-registry.ts';
@@ -11,6 +11,9 @@ import { VirtualClock } from '../../../src/testing/virtual-clock.ts';
 import '../storages.ts';
 import { type Observed, observed, recordsOf } from '../memory/observed.ts';
 import type { OpenStorage } from '../storages.ts';
+
+export { refusal } from '../refusal.ts';
+export { deferred, isSettled, passUntil } from '../timing.ts';
 
 export interface World {
   readonly clock: VirtualClock;
@@ -59,14 +62,6 @@ export function quiet(
   return registry.register({ id, heartbeat: 'manual', ttlMs, capabilities, groups, takeover: true });
 }
 
-/** What `expect(promise).rejects` gets for an error of this code. */
-export function refusal(code: MeshErrorCode, message = ''): unknown {
-  return expect.toSatisfy(
-    (error: unknown) => MeshError.is(error, code) && error.message.includes(message),
-    `a MeshError ${code}${message && ` with "${message}"`}`,
-  );
-}
-
 /** The events of tasks so far, as `delegated`, `failed:worker_lost`, `updated:returned`; of one task, or of all. */
 export async function toldOf(storage: Storage, task?: string): Promise<string[]> {
   const events = (await recordsOf(storage, 'events')).map(({ value }) => value as unknown as LoggedEvent);
@@ -76,42 +71,6 @@ export async function toldOf(storage: Storage, task?: string): Promise<string[]>
       const more = reason ?? change;
       return name.slice('task_'.length) + (more === undefined ? '' : `:${String(more)}`);
     });
-}
-
-/** Lets time pass until a promise is settled. */
-export async function passUntil<T>(clock: VirtualClock, promise: Promise<T>, stepMs = 100, atMostMs = 120_000): Promise<T> {
-  let settled = false;
-  const done = (): void => {
-    settled = true;
-  };
-  promise.then(done, done);
-  await clock.settle();
-  for (let passed = 0; !settled; passed += stepMs) {
-    if (passed > atMostMs) throw new Error(`expected the promise to settle within ${atMostMs} ms, got none`);
-    await clock.advance(stepMs);
-  }
-  return promise;
-}
-
-export async function isSettled(clock: VirtualClock, promise: Promise<unknown>): Promise<boolean> {
-  let settled = false;
-  const done = (): void => {
-    settled = true;
-  };
-  promise.then(done, done);
-  await clock.settle();
-  return settled;
-}
-
-/** A promise and what settles it. */
-export function deferred<T = void>(): { readonly promise: Promise<T>; resolve(value: T): void; reject(error: unknown): void } {
-  let resolve = (_value: T): void => {};
-  let reject = (_error: unknown): void => {};
-  const promise = new Promise<T>((onResolve, onReject) => {
-    resolve = onResolve;
-    reject = onReject;
-  });
-  return { promise, resolve, reject };
 }
 
 /** The codes with which promises were refused, or `done`. */

@@ -1,5 +1,5 @@
 import { afterEach, expect } from 'vitest';
-import { MeshError, type MeshErrorCode } from '../../../src/kernel/errors.ts';
+import { MeshError } from '../../../src/kernel/errors.ts';
 import type { SharedMemory } from '../../../src/memory/shared-memory.ts';
 import { createMesh, type Mesh, type MeshOptions } from '../../../src/mesh.ts';
 import type { SessionHandle } from '../../../src/registry/session-handle.ts';
@@ -11,6 +11,9 @@ import { VirtualClock } from '../../../src/testing/virtual-clock.ts';
 import '../storages.ts';
 import type { OpenStorage } from '../storages.ts';
 import { type Observed, observed, recordsOf } from './observed.ts';
+
+export { refusal } from '../refusal.ts';
+export { isSettled, passUntil } from '../timing.ts';
 
 export interface World {
   readonly clock: VirtualClock;
@@ -55,14 +58,6 @@ export function quiet(registry: SessionRegistry, id: string, ttlMs = 300_000): P
   return registry.register({ id, heartbeat: 'manual', ttlMs, takeover: true });
 }
 
-/** What `expect(promise).rejects` gets for an error of this code. */
-export function refusal(code: MeshErrorCode, message = ''): unknown {
-  return expect.toSatisfy(
-    (error: unknown) => MeshError.is(error, code) && error.message.includes(message),
-    `a MeshError ${code}${message && ` with "${message}"`}`,
-  );
-}
-
 /** The code with which a promise was refused, or its value. */
 export async function outcomeOf<T>(promise: Promise<T>): Promise<T | string> {
   try {
@@ -84,29 +79,4 @@ export async function toldBy(storage: Storage): Promise<string[]> {
 /** Lets this many be under way at once, and answers what became of each. */
 export function together<T>(count: number, start: (n: number) => Promise<T>): Promise<T[]> {
   return Promise.all(Array.from({ length: count }, (_, n) => start(n)));
-}
-
-/** Lets time pass until a promise is settled. */
-export async function passUntil<T>(clock: VirtualClock, promise: Promise<T>, stepMs = 100, atMostMs = 120_000): Promise<T> {
-  let settled = false;
-  const done = (): void => {
-    settled = true;
-  };
-  promise.then(done, done);
-  await clock.settle();
-  for (let passed = 0; !settled; passed += stepMs) {
-    if (passed > atMostMs) throw new Error(`expected the promise to settle within ${atMostMs} ms, got none`);
-    await clock.advance(stepMs);
-  }
-  return promise;
-}
-
-export async function isSettled(clock: VirtualClock, promise: Promise<unknown>): Promise<boolean> {
-  let settled = false;
-  const done = (): void => {
-    settled = true;
-  };
-  promise.then(done, done);
-  await clock.settle();
-  return settled;
 }

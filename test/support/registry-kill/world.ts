@@ -14,6 +14,8 @@ import '../storages.ts';
 import type { OpenStorage } from '../storages.ts';
 import { type Counted, counted } from './storages.ts';
 
+export { isSettled, passUntil } from '../timing.ts';
+
 const meshes: Mesh[] = [];
 afterEach(async () => {
   // A mesh whose storage was made to fail cannot let its sessions go.
@@ -90,40 +92,6 @@ export async function endings(mesh: Mesh): Promise<Record<string, string[]>> {
 /** All records of a partition. */
 export async function keysOf(storage: Storage, partition: string): Promise<string[]> {
   return (await storage.list(partition, { values: false })).map(({ key }) => key);
-}
-
-/** Advances the clock, in small steps, until the promise is settled. */
-export async function passUntil<T>(
-  clock: VirtualClock,
-  promise: Promise<T>,
-  { stepMs = 100, atMostMs = 60_000 } = {},
-): Promise<T> {
-  let settled = false;
-  promise.then(
-    () => {
-      settled = true;
-    },
-    () => {
-      settled = true;
-    },
-  );
-  await clock.settle();
-  for (let passed = 0; !settled; passed += stepMs) {
-    if (passed > atMostMs) throw new Error(`expected the promise to settle within ${atMostMs} ms, got none`);
-    await clock.advance(stepMs);
-  }
-  return promise;
-}
-
-/** Whether a promise is settled by now, without letting time pass. */
-export async function isSettled(clock: VirtualClock, promise: Promise<unknown>): Promise<boolean> {
-  let settled = false;
-  const done = (): void => {
-    settled = true;
-  };
-  promise.then(done, done);
-  await clock.settle();
-  return settled;
 }
 
 /** A handle with a manual heartbeat, so that nothing happens behind the test's back. */
