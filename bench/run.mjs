@@ -3,13 +3,15 @@ import { readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
+import { curvesWith, growthTable, measureCurve } from './lib/growth.mjs';
 import { load, machine } from './lib/machine.mjs';
 import { installPeers } from './lib/packages.mjs';
 import { footnotes, markdown, table } from './lib/report.mjs';
 
-const HELP = `npm run bench -- [words …] [--row 17] [--rounds 9] [--markdown] [--json file] [--list]
+const HELP = `npm run bench -- [words …] [--row 17] [--rounds 9] [--markdown] [--json file] [--list] [--growth]
 Measures every case whose file or name has all the words, or of one or several --row of the table in docs/benchmarks.md.
---markdown prints what stands there. --list names what would be measured. Nothing fails because of a figure.`;
+--markdown prints what stands there. --list names what would be measured.
+--growth measures how the cost of operations grows with sessions, entries, mailboxes, tasks and processes instead. Nothing fails because of a figure.`;
 
 const { values, positionals: words } = parseArgs({
   allowPositionals: true,
@@ -19,6 +21,7 @@ const { values, positionals: words } = parseArgs({
     markdown: { type: 'boolean', default: false },
     json: { type: 'string' },
     list: { type: 'boolean', default: false },
+    growth: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 });
@@ -32,12 +35,27 @@ if (values.help || !Number.isInteger(rounds) || rounds < 1) {
   process.exit(values.help ? 0 : 1);
 }
 
-const chosen = await casesWith(words);
+const chosen = values.growth ? await curvesWith(words) : await casesWith(words);
 if (values.list) {
   for (const { name } of chosen) console.log(name);
+} else if (values.growth) {
+  await measureGrowth();
 } else {
   installPeers();
   await measureAll();
+}
+
+async function measureGrowth() {
+  const settings = summary(machine());
+  console.error(settings);
+  const tables = [];
+  for (const [index, curve] of chosen.entries()) {
+    console.error(`${index + 1}/${chosen.length} ${curve.name}`);
+    const measured = await measureCurve(curve, rounds);
+    if (measured) tables.push(growthTable(curve, measured));
+  }
+  console.log([`${settings} · loadAfter ${load()}\nMedians of ${rounds} rounds.`, ...tables].join('\n\n'));
+  if (tables.length < chosen.length) process.exitCode = 1;
 }
 
 async function measureAll() {

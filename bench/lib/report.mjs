@@ -1,11 +1,11 @@
 /** Numbers to three digits, with a unit that keeps them short. */
-function amount(value, unit) {
+export function amount(value, unit) {
   if (unit === 'µs' && value >= 1000) return `${digits(value / 1000)} ms`;
   if (unit === 'µs' && value < 1) return `${digits(value * 1000)} ns`;
   return `${digits(value)} ${unit}`;
 }
 
-function digits(value) {
+export function digits(value) {
   if (!Number.isFinite(value)) return '–';
   return value >= 100 ? value.toFixed(0) : value.toPrecision(3);
 }
