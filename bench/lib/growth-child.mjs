@@ -15,7 +15,7 @@ for (const { operation, unit = 'µs', count } of curve.operations) {
   const samples = filled.map(() => []);
   for (let round = -1; round < Number(rounds); round++) {
     for (const [index, one] of filled.entries()) {
-      globalThis.gc();
+      globalThis.gc({ type: 'minor' });
       const own = one.operations[operation];
       const value = own.measure ? await own.measure() : (await timed(count, () => own(count))).value;
       // The first round warms up.

@@ -3,6 +3,9 @@ import { performance } from 'node:perf_hooks';
 /** What one round of one side measured, in the unit of its case, with the processor time it took in the same unit. */
 /** @typedef {{ value: number, cpu?: number }} Sample */
 
+/** The compiler of the host works beside the program for about so long; until then both sides are slower than they stay. */
+const WARM_MS = 4000;
+
 /** Runs `work` once, and says what one of the `count` operations in it took, in microseconds. */
 export async function timed(count, work) {
   const cpuBefore = process.cpuUsage();
@@ -25,7 +28,8 @@ export function heapBytes() {
  * The ratio is taken inside a round and then its median over the rounds, since neighbours share the machine's mood.
  */
 export async function compare({ ours, reference }, { rounds, warmUps }) {
-  for (let round = 0; round < warmUps; round++) {
+  const began = performance.now();
+  for (let round = 0; round < warmUps || performance.now() - began < WARM_MS; round++) {
     await ours();
     await reference();
   }
@@ -33,7 +37,9 @@ export async function compare({ ours, reference }, { rounds, warmUps }) {
   for (let round = 0; round < rounds; round++) {
     const order = round % 2 === 0 ? ['ours', 'reference'] : ['reference', 'ours'];
     for (const side of order) {
-      globalThis.gc?.();
+      // So that neither side clears away what the other has left. Not a full collection: that also throws compiled code
+      // away, for which a program of many parts pays in the round that follows, and a loop by hand does not.
+      globalThis.gc?.({ type: 'minor' });
       samples[side].push(await (side === 'ours' ? ours : reference)());
     }
   }

@@ -35,6 +35,12 @@ export function matchesGlob(pattern: string, text: string): boolean {
   return at === pattern.length;
 }
 
+/** The same for many texts: most are told by their ends, before anything is tried. */
+export function globMatcher(pattern: string): (text: string) => boolean {
+  const suffix = pattern.slice(Math.max(pattern.lastIndexOf('*'), pattern.lastIndexOf('?')) + 1);
+  return (text) => text.endsWith(suffix) && matchesGlob(pattern, text);
+}
+
 /** What every text that matches begins with. */
 export function literalPrefix(pattern: string): string {
   const end = pattern.search(/[*?]/);

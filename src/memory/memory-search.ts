@@ -2,7 +2,7 @@ import { keyAfter, prefixRange } from '../storage/keys.ts';
 import { type Condition, type Page, query } from '../storage/query.ts';
 import type { KeyRange } from '../storage/storage.ts';
 import { type EntryRecord, entryOf, type MemoryEntry, type MemoryType } from './entry.ts';
-import { literalPrefix, matchesGlob } from './glob.ts';
+import { globMatcher, literalPrefix } from './glob.ts';
 import type { MemoryIndex, MemoryStore } from './memory-store.ts';
 
 export interface EntrySearch {
@@ -19,8 +19,9 @@ export function searchEntries(
   { where, pattern, type, limit, after }: EntrySearch,
 ): Promise<Page<MemoryEntry>> {
   const { entries } = store;
+  const matches = pattern === undefined ? undefined : globMatcher(pattern);
   const fits = (key: string, entry: EntryRecord): boolean =>
-    (type === undefined || entry.type === type) && (pattern === undefined || matchesGlob(pattern, key));
+    (type === undefined || entry.type === type) && (matches === undefined || matches(key));
   const meets = (entry: EntryRecord): boolean =>
     where.every(({ index, anyOf }) => entries.indexed(index, entry).some((value) => anyOf.includes(value)));
   return query(store.engine.storage, entries, {
@@ -28,6 +29,7 @@ export function searchEntries(
     range: pattern === undefined ? {} : rangeOf(pattern),
     select: async (records) => {
       const fitting = records.filter(({ id, value }) => fits(id, value));
+      if (fitting.length === 0) return [];
       const present = await store.present(fitting);
       const found = new Map<string, MemoryEntry>();
       fitting.forEach(({ id, value }, n) => {

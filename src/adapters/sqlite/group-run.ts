@@ -3,6 +3,7 @@ import { MeshError } from '../../kernel/errors.ts';
 import type { HintFan } from '../../storage/hint-fan.ts';
 import type { CommitResult, MaybePromise } from '../../storage/storage.ts';
 import { type CommitPlan, mayChangeNothing } from './commit-plan.ts';
+import type { Known } from './known.ts';
 import { patiently } from './patience.ts';
 import type { Purge } from './purge.ts';
 import { isBusy, meshErrorOf, type Step } from './sqlite-errors.ts';
@@ -15,6 +16,7 @@ export interface Backend {
   readonly statements: Statements;
   readonly clock: Clock;
   readonly cache: ValueCache;
+  readonly known: Known;
   readonly hints: HintFan;
   readonly purge: Purge;
   readonly busyTimeoutMs: number;
@@ -71,10 +73,10 @@ class GroupRun {
    */
   #look(): Outcome[] | undefined {
     if (!this.#plans.every(mayChangeNothing)) return undefined;
-    const { statements, clock } = this.#backend;
+    const { statements, clock, known } = this.#backend;
     statements.beginRead.run();
     try {
-      const transaction = new Transaction(statements, clock.now());
+      const transaction = new Transaction(statements, known, clock.now());
       const outcomes: Outcome[] = [];
       for (const plan of this.#plans) {
         const conflicts = transaction.conflicts(plan);
@@ -91,14 +93,14 @@ class GroupRun {
 
   /** One transaction. `undefined`: it did not come about, and each of its commits is to be tried alone. */
   #apply(plans: readonly CommitPlan[]): Outcome[] | undefined {
-    const { statements, clock, cache, hints, purge } = this.#backend;
+    const { statements, clock, cache, known, hints, purge } = this.#backend;
     statements.begin.run();
     let transaction: Transaction;
     let outcomes: Outcome[];
     let purged = false;
     let step: Step = 'run';
     try {
-      transaction = new Transaction(statements, clock.now());
+      transaction = new Transaction(statements, known, clock.now());
       outcomes = transaction.applyAll(plans);
       transaction.finish();
       if (transaction.dirty && this.#together) purged = purge.run(transaction.at);
@@ -106,6 +108,7 @@ class GroupRun {
       statements.commit.run();
     } catch (failure) {
       statements.abort();
+      known.forget();
       if (isBusy(failure)) throw failure;
       const error = failure instanceof Collision ? undefined : meshErrorOf(failure, step);
       // Nobody knows whether the group was applied, so nothing of it may be tried again.
@@ -115,6 +118,7 @@ class GroupRun {
     }
     // Not before: the revisions of a transaction that was rolled back are used again.
     for (let index = 0; index < plans.length; index++) renew(cache, plans[index] as CommitPlan, outcomes[index] as Outcome);
+    if (purged) known.forget();
     if (transaction.partitions.size > 0) hints.changed(transaction.partitions);
     return outcomes;
   }

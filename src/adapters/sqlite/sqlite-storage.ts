@@ -19,6 +19,7 @@ import { type CommitPlan, planOf } from './commit-plan.ts';
 import { CommitPoll } from './commit-poll.ts';
 import type { Connection, SqliteDatabase } from './driver.ts';
 import { runGroup } from './group-run.ts';
+import { Known } from './known.ts';
 import { adoptDatabase, type OpenDatabase, openFile } from './open-database.ts';
 import { checkDatabase, checkPath, type OpenOptions, type SqliteStorageOptions, withDefaults } from './options.ts';
 import { patiently } from './patience.ts';
@@ -84,7 +85,8 @@ export class SqliteStorage implements Storage {
     this.#busyTimeoutMs = busyTimeoutMs;
     const cache = new ValueCache(cacheBytes);
     this.#reader = new Reader(statements, cache, clock);
-    const backend = { statements, clock, cache, hints: this.#hints, purge: new Purge(statements), busyTimeoutMs };
+    const known = new Known();
+    const backend = { statements, clock, cache, known, hints: this.#hints, purge: new Purge(statements), busyTimeoutMs };
     this.#group = new GroupCommit({ send: (plans) => runGroup(backend, plans) });
     this.#poll = new CommitPoll({
       clock,

@@ -40,8 +40,8 @@ export class Statements {
   readonly read: Query;
   /** (partition, key) → revision, expires */
   readonly find: Query;
-  /** (partition, start, now, n) → a row when more than n records stand there */
-  readonly moreThan: Query;
+  /** (partition, start, now, at most) → how many records stand there, of which no more are counted */
+  readonly count: Query;
 
   readonly puts: PutBuffer;
   /** (partition, key, revision, expires, value, now): changes nothing where an unexpired record stands */
@@ -68,7 +68,7 @@ export class Statements {
       'SELECT revision, expires, CASE WHEN revision = ? THEN NULL ELSE value END FROM record WHERE partition = ? AND key = ?',
     );
     this.find = query('SELECT revision, expires FROM record WHERE partition = ? AND key = ?');
-    this.moreThan = query(`SELECT 1 FROM record WHERE partition = ? AND key >= ? AND ${UNEXPIRED} LIMIT 1 OFFSET ?`);
+    this.count = query(`SELECT count(*) FROM (SELECT 1 FROM record WHERE partition = ? AND key >= ? AND ${UNEXPIRED} LIMIT ?)`);
     this.puts = new PutBuffer(database);
     this.putNew = prepare(
       `INSERT INTO record VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE

@@ -2,8 +2,11 @@ import { MeshError } from '../../kernel/errors.ts';
 import { leasedKey, padded, stampedKey, unleasedKey } from '../../storage/keys.ts';
 import type { Address, Check, CommitResult, Delete, StoredRecord, Take, Touch } from '../../storage/storage.ts';
 import type { CommitPlan, PlannedPut } from './commit-plan.ts';
+import type { Fact, Known } from './known.ts';
 import { parsedValue, recordOf } from './records.ts';
 import type { Statements } from './statements.ts';
+
+const NOTHING = [null, null] as const;
 
 /** Thrown when takes would have overwritten records: what their commit did so far is to be rolled back. */
 export class Collision {
@@ -21,7 +24,7 @@ export class Transaction {
   /** The partitions that were changed. */
   readonly partitions = new Set<string>();
   readonly #statements: Statements;
-  #newest: number | undefined;
+  readonly #known: Known;
   #spent = false;
   #touched = false;
   /** Of the commit that is being applied, once it has changed something. */
@@ -29,9 +32,11 @@ export class Transaction {
   #stamp = '';
   #lastChanged = '';
 
-  constructor(statements: Statements, at: number) {
+  constructor(statements: Statements, known: Known, at: number) {
     this.#statements = statements;
+    this.#known = known;
     this.at = at;
+    known.begin(Number(statements.dataVersion.get()?.[0]));
     statements.puts.clear();
   }
 
@@ -60,8 +65,8 @@ export class Transaction {
 
   /** The newest revision, as it is now. */
   newest(): number {
-    this.#newest ??= this.#readNewest();
-    return this.#newest;
+    this.#known.newest ??= this.#readNewest();
+    return this.#known.newest;
   }
 
   /** Writes what waits to be written: the last puts, and once for all commits the revisions they spent. */
@@ -95,26 +100,41 @@ export class Transaction {
   #holds(check: Check): boolean {
     const { partition } = check;
     if ('key' in check) return this.#revisionAt(partition, check.key) === check.revision;
+    const { start = '', fewerThan } = check;
+    if (start === '' && this.#known.hasFewerThan(partition, fewerThan, this.at)) return true;
     this.#statements.puts.settle(partition);
-    return !this.#statements.moreThan.get(partition, check.start ?? '', this.at, check.fewerThan - 1);
+    const [count] = this.#statements.count.get(partition, start, this.at, fewerThan) as readonly [number];
+    if (count >= fewerThan) return false;
+    if (start === '') this.#known.counted(partition, count, this.at);
+    return true;
   }
 
   #revisionAt(partition: string, key: string): number | null {
+    const { revision, expires } = this.#known.factOf(partition, key) ?? this.#find(partition, key);
+    return expires === null || expires > this.at ? revision : null;
+  }
+
+  #find(partition: string, key: string): Fact {
     this.#statements.puts.settle(partition);
     const row = this.#statements.find.get(partition, key);
-    if (!row) return null;
-    const [revision, expires] = row as readonly [number, number | null];
-    return expires === null || expires > this.at ? revision : null;
+    const [revision, expires] = (row ?? NOTHING) as readonly [number | null, number | null];
+    const fact = { revision, expires };
+    this.#known.learn(partition, key, fact);
+    return fact;
   }
 
   #delete(entry: Delete): void {
     const { partition } = entry;
     this.#statements.puts.settle(partition);
-    const removed =
-      'key' in entry
-        ? Number(this.#statements.remove.run(partition, entry.key, this.at).changes)
-        : this.#statements.removeFirst(partition, entry, this.at, entry.limit);
-    if (removed > 0) this.#change(partition);
+    if ('key' in entry) {
+      if (Number(this.#statements.remove.run(partition, entry.key, this.at).changes) === 0) return;
+      this.#known.removed(partition, entry.key);
+    } else {
+      const removed = this.#statements.removeFirst(partition, entry, this.at, entry.limit);
+      if (removed === 0) return;
+      this.#known.removedSome(partition, removed);
+    }
+    this.#change(partition);
   }
 
   #takeAll(takes: readonly Take[], taken: StoredRecord[]): void {
@@ -132,25 +152,36 @@ export class Transaction {
     const revision = this.#change(from);
     this.#change(to);
     // All leave before the first arrives, for they may go to each other's places.
-    for (const [key] of rows) this.#statements.remove.run(from, key, this.at);
+    for (const [key] of rows) {
+      this.#statements.remove.run(from, key, this.at);
+      this.#known.removed(from, key);
+    }
     for (const [oldKey, , expires, text] of rows) {
       const key = leaseMs === undefined ? unleasedKey(oldKey) : leasedKey(oldKey, this.at + leaseMs);
       const { changes } = this.#statements.putNew.run(to, key, revision, expires, text, this.at);
-      if (Number(changes) === 0) collisions.push({ partition: to, key });
-      else taken.push(recordOf(to, key, parsedValue(text), revision, expires));
+      if (Number(changes) === 0) {
+        collisions.push({ partition: to, key });
+        continue;
+      }
+      this.#known.put(to, key, { revision, expires });
+      taken.push(recordOf(to, key, parsedValue(text), revision, expires));
     }
   }
 
   #touch({ partition, key, revision, ttlMs }: Touch): void {
     // A delete or take of this commit may have removed it, and another have come to its place.
     const { changes } = this.#statements.touch.run(this.at + ttlMs, partition, key, revision);
-    if (Number(changes) > 0) this.#touched = true;
+    if (Number(changes) === 0) return;
+    this.#known.touched(partition, key, this.at + ttlMs);
+    this.#touched = true;
   }
 
-  #put({ partition, key, ttlMs, stamped, text }: PlannedPut, position: number): void {
+  #put({ partition, key: given, ttlMs, stamped, text }: PlannedPut, position: number): void {
     const revision = this.#change(partition);
     const expires = ttlMs === undefined ? null : this.at + ttlMs;
-    this.#statements.puts.add(partition, stamped ? stampedKey(key, this.#stamp, position) : key, revision, expires, text);
+    const key = stamped ? stampedKey(given, this.#stamp, position) : given;
+    this.#statements.puts.add(partition, key, revision, expires, text);
+    this.#known.put(partition, key, { revision, expires });
   }
 
   /** Notes a change to a partition, and answers the commit's revision, which its first change spends. */
@@ -161,7 +192,7 @@ export class Transaction {
     }
     if (this.#revision === undefined) {
       this.#revision = this.newest() + 1;
-      this.#newest = this.#revision;
+      this.#known.newest = this.#revision;
       this.#stamp = padded(this.#revision);
       this.#spent = true;
     }
