@@ -34,7 +34,7 @@ async function sessions(size, options) {
       get: times(() => registry.get(any())),
       'heartbeat of one': times(() => recipient.heartbeat()),
       'list by capability, 10': times((n) => registry.list({ capabilities: [capabilitiesOf(n)[0]], limit: 10 })),
-      'list all, a page of 50': times(() => registry.list({ alive: true, limit: 50 })),
+      'list all, a page of 50': times(() => registry.list({ state: 'alive', limit: 50 })),
       'specialists, 10': times((n) => registry.specialists(capabilitiesOf(n)[0], { limit: 10 })),
       'kill one by force': times(async () => registry.kill((await one()).id, { force: true })),
       'send → claim → ack': times(async (n) => {

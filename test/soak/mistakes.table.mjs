@@ -271,6 +271,31 @@ export const MISTAKES = [
     replace: 'return isCurrent || (isPrevious && false);',
     test: 'test/keys/rotation.test.ts',
   },
+  // What SQLite knows of its file.
+  {
+    name: 'what is known of a file outlives the commit of another connection',
+    file: 'src/adapters/sqlite/known.ts',
+    find: 'if (version === this.#version && ',
+    replace: 'if (this.#version !== undefined && ',
+    test: 'test/storage/differential.test.ts',
+    named: 'take turns',
+  },
+  {
+    name: 'what is known of a file outlives a rollback',
+    file: 'src/adapters/sqlite/group-run.ts',
+    find: '      statements.abort();\n      known.forget();\n',
+    replace: '      statements.abort();\n',
+    test: 'test/storage/differential.test.ts',
+    named: '100,000',
+  },
+  {
+    name: 'a count that was cut short is taken for the number of records',
+    file: 'src/adapters/sqlite/transaction.ts',
+    find: '    if (count >= fewerThan) return false;\n    if (start',
+    replace: '    if (start',
+    test: 'test/storage/differential.test.ts',
+    named: '100,000',
+  },
   // Collaborations.
   {
     name: 'a context is changed without a check of what it was',

@@ -1,14 +1,13 @@
 import { parseArgs } from 'node:util';
 
-/**
- * Long runs, one kind at a time:
- *
- *   npm run soak -- --seeds 10000 --minutes 30     the simulation of the library, seed after seed, from --seed on
- *   npm run soak -- --crash --minutes 10           real processes on one file, killed at random, against a ledger
- *   npm run soak -- --writers --minutes 10         writers of a file, killed at random
- *   npm run soak -- --mistakes                     wrong variants of the library, each of which some test must notice
- *   npm run soak -- --hostile                      bad input for every public method, and how long it holds up the loop
- */
+const HELP = `Long runs, one kind at a time:
+
+  npm run soak -- --seeds 10000 --minutes 30     the simulation of the library, seed after seed, from --seed on
+  npm run soak -- --crash --minutes 10           real processes on one file, killed at random, against a ledger
+  npm run soak -- --writers --minutes 10         writers of a file, killed at random
+  npm run soak -- --mistakes [--only words]      wrong variants of the library, each of which some test must notice
+  npm run soak -- --hostile                      bad input for every public method, and how long it holds up the loop`;
+
 const { values } = parseArgs({
   options: {
     minutes: { type: 'string', default: '10' },
@@ -20,8 +19,13 @@ const { values } = parseArgs({
     writers: { type: 'boolean', default: false },
     mistakes: { type: 'boolean', default: false },
     hostile: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
   },
 });
+if (values.help) {
+  console.log(HELP);
+  process.exit();
+}
 
 function above(zero, name) {
   const number = Number(values[name]);

@@ -124,6 +124,30 @@ async function runHistories(count: number, steps: number, open: Parameters<typeo
   return total;
 }
 
+/** Several connections of one file, as several processes have them: who does the next operation is drawn, often the same. */
+async function takingTurns(count: number, clock: VirtualClock): Promise<Storage> {
+  const file = temporaryFile();
+  const open = (): Promise<SqliteStorage> => SqliteStorage.open(file, { clock });
+  const connections = await Promise.all(Array.from({ length: count }, open));
+  const random = new SeededRandom(count);
+  let [first] = connections as [SqliteStorage];
+  const next = (): SqliteStorage => {
+    if (random.chance(0.3)) first = random.pick(connections);
+    return first;
+  };
+  return {
+    durability: 'process',
+    clock,
+    now: () => clock.now(),
+    get: (addresses) => next().get(addresses),
+    list: (partition, range) => next().list(partition, range),
+    // Commits of one operation are made together, and so by one of them: their order is part of the answer.
+    commit: (commit) => first.commit(commit),
+    watch: (listener) => first.watch(listener),
+    close: async () => void (await Promise.all(connections.map((connection) => connection.close()))),
+  };
+}
+
 describe('random histories', () => {
   it('of 100,000 operations give the same answers on memory, on SQLite and on a model of the contract', async () => {
     const total = await runHistories(20, 3_200, async (clock) => ({
@@ -135,6 +159,11 @@ describe('random histories', () => {
     for (const name of ['committed', 'conflicts', 'taken', 'refused'] as const)
       expect([name, total[name] > 500]).toEqual([name, true]);
     // Twelve seconds, or more of them on a machine that has other things to do.
+  }, 300_000);
+
+  it('give the same answers when several connections of a file take turns', async () => {
+    const total = await runHistories(6, 2_000, async (clock) => ({ sqlite: await takingTurns(3, clock) }));
+    for (const name of ['committed', 'conflicts', 'taken'] as const) expect([name, total[name] > 200]).toEqual([name, true]);
   }, 300_000);
 
   it('give the same answers in a namespace', async () => {
