@@ -275,8 +275,8 @@ export const MISTAKES = [
   {
     name: 'what is known of a file outlives the commit of another connection',
     file: 'src/adapters/sqlite/known.ts',
-    find: 'if (version === this.#version && ',
-    replace: 'if (this.#version !== undefined && ',
+    find: 'const holds = version === this.#version && ',
+    replace: 'const holds = this.#version !== undefined && ',
     test: 'test/storage/differential.test.ts',
     named: 'take turns',
   },

@@ -118,7 +118,6 @@ class GroupRun {
     }
     // Not before: the revisions of a transaction that was rolled back are used again.
     for (let index = 0; index < plans.length; index++) renew(cache, plans[index] as CommitPlan, outcomes[index] as Outcome);
-    if (purged) known.forget();
     if (transaction.partitions.size > 0) hints.changed(transaction.partitions);
     return outcomes;
   }

@@ -6,8 +6,8 @@ export interface Fact {
 
 interface KnownPartition {
   readonly facts: Map<string, Fact>;
-  /** How many records it has at most, and the time for which they were counted. */
-  bound: { atMost: number; readonly countedAt: number } | undefined;
+  /** How many records it has at most. */
+  atMost: number | undefined;
 }
 
 const MOST_FACTS = 10_000;
@@ -20,14 +20,17 @@ export class Known {
   /** The newest revision. */
   newest: number | undefined;
   #version: number | undefined;
+  #at = 0;
   readonly #partitions = new Map<string, KnownPartition>();
   #facts = 0;
 
-  /** At the begin of a transaction, with the data version that it sees. */
-  begin(version: number): void {
-    if (version === this.#version && this.#facts <= MOST_FACTS && this.#partitions.size <= MOST_FACTS) return;
-    this.forget();
+  /** At the begin of a transaction, with the data version that it sees and its time. */
+  begin(version: number, at: number): void {
+    // A clock that was set back would bring back what has expired, of which some is gone.
+    const holds = version === this.#version && at >= this.#at && this.#facts <= MOST_FACTS && this.#partitions.size <= MOST_FACTS;
+    if (!holds) this.forget();
     this.#version = version;
+    this.#at = at;
   }
 
   /** After a transaction that was rolled back, or of which nobody knows. */
@@ -42,11 +45,10 @@ export class Known {
     return this.#partitions.get(partition)?.facts.get(key);
   }
 
-  /** Whether a partition has fewer records than so many, if that is known. */
-  hasFewerThan(partition: string, count: number, at: number): boolean {
-    const bound = this.#partitions.get(partition)?.bound;
-    // A clock that was set back brings expired records back.
-    return bound !== undefined && at >= bound.countedAt && bound.atMost < count;
+  /** Whether a partition is known to have fewer records than so many. */
+  hasFewerThan(partition: string, count: number): boolean {
+    const atMost = this.#partitions.get(partition)?.atMost;
+    return atMost !== undefined && atMost < count;
   }
 
   learn(partition: string, key: string, fact: Fact): void {
@@ -54,15 +56,15 @@ export class Known {
     this.#facts += 1;
   }
 
-  counted(partition: string, atMost: number, countedAt: number): void {
-    this.#partition(partition).bound = { atMost, countedAt };
+  counted(partition: string, atMost: number): void {
+    this.#partition(partition).atMost = atMost;
   }
 
   put(partition: string, key: string, fact: Fact): void {
     const known = this.#partitions.get(partition);
     if (!known) return;
     if (known.facts.size > 0 && known.facts.has(key)) known.facts.set(key, fact);
-    if (known.bound) known.bound.atMost += 1;
+    if (known.atMost !== undefined) known.atMost += 1;
   }
 
   touched(partition: string, key: string, expires: number): void {
@@ -76,7 +78,7 @@ export class Known {
     const known = this.#partitions.get(partition);
     if (!known) return;
     known.facts.delete(key);
-    if (known.bound) known.bound.atMost -= 1;
+    if (known.atMost !== undefined) known.atMost -= 1;
   }
 
   /** So many, which had not expired, are gone, nobody knows which. */
@@ -84,13 +86,13 @@ export class Known {
     const known = this.#partitions.get(partition);
     if (!known) return;
     known.facts.clear();
-    if (known.bound) known.bound.atMost -= count;
+    if (known.atMost !== undefined) known.atMost -= count;
   }
 
   #partition(name: string): KnownPartition {
     let known = this.#partitions.get(name);
     if (!known) {
-      known = { facts: new Map(), bound: undefined };
+      known = { facts: new Map(), atMost: undefined };
       this.#partitions.set(name, known);
     }
     return known;

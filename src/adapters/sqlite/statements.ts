@@ -48,6 +48,8 @@ export class Statements {
   readonly putNew: SqliteStatement;
   /** (partition, key, now): leaves an expired one alone */
   readonly remove: SqliteStatement;
+  /** (partition, first key, last key): expired ones too */
+  readonly removeBetween: SqliteStatement;
   /** (expires, partition, key, revision) */
   readonly touch: SqliteStatement;
   /** (now, at most) */
@@ -75,6 +77,7 @@ export class Statements {
         SET revision = excluded.revision, expires = excluded.expires, value = excluded.value WHERE record.expires <= ?`,
     );
     this.remove = prepare(`DELETE FROM record WHERE partition = ? AND key = ? AND ${UNEXPIRED}`);
+    this.removeBetween = prepare('DELETE FROM record WHERE partition = ? AND key BETWEEN ? AND ?');
     this.#removeFirst = prepare(removeFirstSql(false));
     this.#removeFirstBefore = prepare(removeFirstSql(true));
     this.touch = prepare('UPDATE record SET expires = ? WHERE partition = ? AND key = ? AND revision = ?');

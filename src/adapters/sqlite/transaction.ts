@@ -4,7 +4,7 @@ import type { Address, Check, CommitResult, Delete, StoredRecord, Take, Touch } 
 import type { CommitPlan, PlannedPut } from './commit-plan.ts';
 import type { Fact, Known } from './known.ts';
 import { parsedValue, recordOf } from './records.ts';
-import type { Statements } from './statements.ts';
+import type { RecordRow, Statements } from './statements.ts';
 
 const NOTHING = [null, null] as const;
 
@@ -36,7 +36,7 @@ export class Transaction {
     this.#statements = statements;
     this.#known = known;
     this.at = at;
-    known.begin(Number(statements.dataVersion.get()?.[0]));
+    known.begin(Number(statements.dataVersion.get()?.[0]), at);
     statements.puts.clear();
   }
 
@@ -101,11 +101,11 @@ export class Transaction {
     const { partition } = check;
     if ('key' in check) return this.#revisionAt(partition, check.key) === check.revision;
     const { start = '', fewerThan } = check;
-    if (start === '' && this.#known.hasFewerThan(partition, fewerThan, this.at)) return true;
+    if (start === '' && this.#known.hasFewerThan(partition, fewerThan)) return true;
     this.#statements.puts.settle(partition);
     const [count] = this.#statements.count.get(partition, start, this.at, fewerThan) as readonly [number];
     if (count >= fewerThan) return false;
-    if (start === '') this.#known.counted(partition, count, this.at);
+    if (start === '') this.#known.counted(partition, count);
     return true;
   }
 
@@ -151,11 +151,10 @@ export class Transaction {
     if (rows.length === 0) return;
     const revision = this.#change(from);
     this.#change(to);
-    // All leave before the first arrives, for they may go to each other's places.
-    for (const [key] of rows) {
-      this.#statements.remove.run(from, key, this.at);
-      this.#known.removed(from, key);
-    }
+    // All leave before the first arrives, for they may go to each other's places; whatever stands between them has expired.
+    const [[firstKey], [lastKey]] = [rows[0] as RecordRow, rows[rows.length - 1] as RecordRow];
+    this.#statements.removeBetween.run(from, firstKey, lastKey);
+    for (const [key] of rows) this.#known.removed(from, key);
     for (const [oldKey, , expires, text] of rows) {
       const key = leaseMs === undefined ? unleasedKey(oldKey) : leasedKey(oldKey, this.at + leaseMs);
       const { changes } = this.#statements.putNew.run(to, key, revision, expires, text, this.at);
@@ -164,6 +163,8 @@ export class Transaction {
         continue;
       }
       this.#known.put(to, key, { revision, expires });
+      // Whoever settles it checks it.
+      this.#known.learn(to, key, { revision, expires });
       taken.push(recordOf(to, key, parsedValue(text), revision, expires));
     }
   }
