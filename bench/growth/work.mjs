@@ -31,7 +31,7 @@ async function waiting(size, options) {
   return {
     operations: {
       [CYCLE]: cycleOf(ours),
-      'look at 10 unread': times(() => hub.messages({ session: 'dev-001', limit: 10 })),
+      'look at 10 unread': times(() => hub.messages({ session: 'dev-001', unread: true, limit: 10 })),
     },
     close: () => mesh.close(),
   };
@@ -49,7 +49,7 @@ async function kept(size, options) {
   return {
     operations: {
       [CYCLE]: cycleOf(ours),
-      'look at the newest 10': times(() => hub.messages({ session: 'dev-001', unread: false, limit: 10 })),
+      'look at the oldest 10': times(() => hub.messages({ session: 'dev-001', unread: false, limit: 10 })),
     },
     close: () => mesh.close(),
   };
@@ -95,7 +95,7 @@ const KINDS = [
     open: kept,
     operations: [
       { operation: CYCLE, count: 200 },
-      { operation: 'look at the newest 10', count: 100 },
+      { operation: 'look at the oldest 10', count: 100 },
     ],
   },
   {

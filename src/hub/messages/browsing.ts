@@ -82,35 +82,36 @@ export class Browsing {
   /** What is not settled stands in the references, however long the mail before it. */
   async #unread(filter: Filter): Promise<Page<MailboxMessage>> {
     const { session, limit, after = '' } = filter;
-    const { ready, claimed } = await this.#references.open(session);
-    const states = new Map<string, MessageState>();
-    for (const { key } of ready) states.set(stampOfReference(key), 'ready');
-    for (const { key } of claimed) states.set(stampOfReference(key), 'claimed');
-    const stamps = [...states.keys()].filter((stamp) => stamp > after).sort();
     const items: { readonly stamp: string; readonly message: MailboxMessage }[] = [];
-    for (let start = 0; start < stamps.length && items.length <= limit; start += CHUNK) {
-      const part = stamps.slice(start, start + CHUNK);
-      const records = await this.#core.engine.storage.get(part.map((stamp) => mailAddress(session, stamp)));
-      const kept = records.filter((record): record is StoredRecord => record !== undefined);
-      await this.#collect(items, kept, filter, (stamp) => states.get(stamp) ?? 'ready');
+    let [from, wanted] = [after, Math.min(limit + 1, CHUNK)];
+    for (;;) {
+      const { stamps, states, through } = await this.#references.openAfter(session, from, wanted);
+      for (let start = 0; start < stamps.length && items.length <= limit; start += CHUNK) {
+        const part = stamps.slice(start, start + CHUNK);
+        const records = await this.#core.engine.storage.get(part.map((stamp) => mailAddress(session, stamp)));
+        const kept = records.filter((record): record is StoredRecord => record !== undefined);
+        await this.#collect(items, kept, filter, (stamp) => states.get(stamp) ?? 'ready');
+      }
+      if (through === undefined || items.length > limit) return pageOf(items, limit);
+      [from, wanted] = [through, CHUNK];
+      await this.#core.nextTurn();
     }
-    return pageOf(items, limit);
   }
 
   async #all(filter: Filter): Promise<Page<MailboxMessage>> {
     const { session, limit, after } = filter;
     const items: { readonly stamp: string; readonly message: MailboxMessage }[] = [];
-    let start = after === undefined ? '' : keyAfter(after);
-    while (items.length <= limit) {
-      const page = await this.#core.engine.storage.list(mailPartition(session), { start, limit: CHUNK });
+    let [start, wanted] = [after === undefined ? '' : keyAfter(after), Math.min(limit + 1, CHUNK)];
+    for (;;) {
+      const page = await this.#core.engine.storage.list(mailPartition(session), { start, limit: wanted });
       const states = await this.#statesOf(session, page);
       await this.#collect(items, page, filter, (stamp) => states.get(stamp) ?? 'acked');
       const last = page[page.length - 1];
-      if (!last || page.length < CHUNK) break;
-      start = keyAfter(last.key);
+      if (!last || page.length < wanted || items.length > limit) return pageOf(items, limit);
+      // Where the filter leaves some out, a few more would hardly bring what is missing.
+      [start, wanted] = [keyAfter(last.key), CHUNK];
       await this.#core.nextTurn();
     }
-    return pageOf(items, limit);
   }
 
   async #collect(

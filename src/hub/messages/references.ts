@@ -1,6 +1,8 @@
+import { keyAfter, prefixRange } from '../../storage/keys.ts';
 import { pagesOf } from '../../storage/pages.ts';
 import type { StoredRecord } from '../../storage/storage.ts';
 import type { HubCore } from '../hub-core.ts';
+import { PRIORITIES, priorityDigit } from '../priority.ts';
 import { sharedStamp } from './bodies.ts';
 import { claimedPartition, mailAddress, mailOf, readyAddress, readyPartition, stampOfReference } from './mailbox.ts';
 import { isShared, type MailRecord, type MessagePlace, SHARED } from './message.ts';
@@ -10,6 +12,13 @@ export interface Reference {
   readonly record: StoredRecord;
   /** The stamp of the message or copy in this mailbox. */
   readonly stamp: string;
+}
+
+/** Open messages of a mailbox. */
+export interface OpenPart {
+  readonly stamps: readonly string[];
+  readonly states: ReadonlyMap<string, 'ready' | 'claimed'>;
+  readonly through: string | undefined;
 }
 
 const PAGE = 1000;
@@ -54,6 +63,34 @@ export class References {
     const ready = await this.all(readyPartition(session));
     const claimed = await this.all(claimedPartition(session));
     return { ready, claimed };
+  }
+
+  /**
+   * What is not settled behind a stamp, in the order in which it was sent, beginning with the first: about so many, in
+   * several reads. `through`: nothing is left out up to this stamp; absent: nothing at all.
+   */
+  async openAfter(session: string, after: string, wanted: number): Promise<OpenPart> {
+    const states = new Map<string, 'ready' | 'claimed'>();
+    const lookAtClaims = async (): Promise<void> => {
+      for (const { key } of await this.all(claimedPartition(session))) states.set(stampOfReference(key), 'claimed');
+    };
+    await lookAtClaims();
+    let through: string | undefined;
+    for (const priority of PRIORITIES) {
+      const digit = priorityDigit(priority);
+      const start = after === '' ? digit : keyAfter(readyAddress(session, after, priority).key);
+      const range = { ...prefixRange(digit), start, limit: wanted, values: false };
+      const listed = await this.#core.engine.storage.list(readyPartition(session), range);
+      for (const { key } of listed) states.set(stampOfReference(key), 'ready');
+      const last = listed[listed.length - 1];
+      if (!last || listed.length < wanted) continue;
+      const stamp = stampOfReference(last.key);
+      if (through === undefined || stamp < through) through = stamp;
+    }
+    // What was claimed between the reads stands there now.
+    await lookAtClaims();
+    const stamps = [...states.keys()].filter((stamp) => stamp > after && (through === undefined || stamp <= through));
+    return { stamps: stamps.sort(), states, through };
   }
 
   async #findCopy(session: string, stamp: string): Promise<Reference | undefined> {

@@ -96,6 +96,34 @@ describe.each(storages)('looking at a mailbox on %s', (_name, open) => {
     expect(await hub.messages({ session: 'bob', type: 'sync', limit: 11 })).not.toHaveProperty('next');
   });
 
+  it('goes in pages through all that is unread, whatever its priority, and whether it was claimed', async () => {
+    const { hub, send, receive } = await postOn(open);
+    const priorities = ['low', 'medium', 'high', 'critical'] as const;
+    await together(400, (n) => send(`m${n}`, { priority: priorities[(n * 7) % 4] ?? 'low' }));
+    const claimed = await receive(50);
+    await claimed[0]?.ack();
+    await claimed[1]?.nak();
+    const seen: (string | undefined)[] = [];
+    let after: string | undefined;
+    do {
+      const page = await hub.messages({ session: 'bob', unread: true, limit: 30, ...(after !== undefined && { after }) });
+      expect(page.items.length === 30 || page.next === undefined).toBe(true);
+      seen.push(...page.items.map(({ body }) => body));
+      after = page.next;
+    } while (after !== undefined);
+    const acked = claimed[0]?.message.body;
+    expect(seen).toEqual(Array.from({ length: 400 }, (_, n) => `m${n}`).filter((body) => body !== acked));
+  });
+
+  it.each([true, undefined])('reads for a page what the page needs (unread: %s), not the whole mailbox', async (unread) => {
+    const { hub, send, seen } = await postOn(open);
+    await together(500, (n) => send(`m${n}`));
+    seen.take();
+    const { items } = await hub.messages({ session: 'bob', limit: 5, ...(unread !== undefined && { unread }) });
+    expect(items).toHaveLength(5);
+    expect(seen.take().records).toBeLessThan(20);
+  });
+
   it('finds what is unread behind more than a thousand that were read', async () => {
     const { hub, send, receive } = await postOn(open);
     for (let round = 0; round < 3; round++) {
