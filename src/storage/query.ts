@@ -50,6 +50,7 @@ const COUNTED = 64;
 const FOLLOWED_AT_ONCE = 333;
 /** Records that are listed at once. After so many of a long scan the loop is yielded. */
 const SCANNED_AT_ONCE = 1000;
+const LONG_PAGE = 250;
 
 /**
  * Finds records in the order of their ids. It walks the smallest index that a condition names, reads the records it leads
@@ -61,6 +62,9 @@ export async function query<T, Names extends string, Item>(
   collection: Collection<T, Names>,
   { where = [], range, select, find, limit, after }: Query<T, Names, Item>,
 ): Promise<Page<Item>> {
+  const nextTurn = (): Promise<void> => new Promise((resolve) => (storage.clock ?? systemClock).nextTurn(resolve));
+  // Whoever goes through all in long pages holds up nobody either.
+  if (after !== undefined && limit >= LONG_PAGE) await nextTurn();
   const driver = where.length < 2 ? driversOf(collection, where)[0] : await smallestDriver(storage, collection, where);
   const walk = driver
     ? walkIndex(storage, driver, find ?? ((ids) => findRecords(collection, where, select, ids)))
@@ -87,8 +91,7 @@ export async function query<T, Names extends string, Item>(
     scanned += length;
     // Where most are left out, a few more would hardly bring what is missing.
     wanted = found.length * 2 < scanned ? atOnce : Math.min(limit + 1 - found.length, atOnce);
-    if (Math.floor(scanned / SCANNED_AT_ONCE) > Math.floor(before / SCANNED_AT_ONCE) && wanted > 1)
-      await new Promise<void>((resolve) => (storage.clock ?? systemClock).nextTurn(resolve));
+    if (Math.floor(scanned / SCANNED_AT_ONCE) > Math.floor(before / SCANNED_AT_ONCE) && wanted > 1) await nextTurn();
   }
 }
 

@@ -370,3 +370,22 @@ describe.each(storages)('specialists on %s', (_name, open) => {
     await expect(registry.specialists('x')).rejects.toThrow('no idea');
   });
 });
+
+describe.each(storages)('statistics on %s', (_name, open) => {
+  it('of thousands of sessions let the event loop have its turns', async () => {
+    const { registry } = await worldOn(open);
+    await Promise.all(
+      Array.from({ length: 5000 }, (_, n) => registry.register({ id: `s${n}`, heartbeat: 'manual', ttlMs: 60_000 })),
+    );
+    let turns = 0;
+    let running = true;
+    const turn = (): void => {
+      turns += 1;
+      if (running) setImmediate(turn);
+    };
+    setImmediate(turn);
+    expect((await registry.stats()).total).toBe(5000);
+    running = false;
+    expect(turns).toBeGreaterThanOrEqual(4);
+  });
+});
