@@ -9,6 +9,8 @@ const CHUNK = 512;
 const HASHED_FROM = 16;
 /** Read so often, as a multiple of its size, a map is worth a hash: a log that is only appended to never gets one. */
 const READS_PER_ENTRY = 2;
+/** Entries that one read adds to a hash in the making, so that no read takes long. */
+const HASHED_AT_ONCE = 256;
 
 /**
  * Entries in order, found by key: sorted chunks of bounded size under one sorted list of chunks, and a hash beside them
@@ -17,6 +19,8 @@ const READS_PER_ENTRY = 2;
 export class SortedMap<Entry extends Ordered> {
   readonly #chunks: Entry[][] = [];
   #byOrder: Map<string, Entry> | undefined;
+  /** All entries up to this one are in the hash; `undefined`: all. */
+  #hashedTo: string | undefined;
   #size = 0;
   #reads = 0;
 
@@ -25,11 +29,18 @@ export class SortedMap<Entry extends Ordered> {
   }
 
   get(order: string): Entry | undefined {
-    if (this.#byOrder) return this.#byOrder.get(order);
+    if (this.#byOrder) {
+      const found = this.#byOrder.get(order);
+      if (found || this.#hashedTo === undefined) return found;
+      this.#hashOn(this.#byOrder, this.#hashedTo);
+    }
     const chunks = this.#chunks;
     const chunk = chunks[chunks.length === 1 ? 0 : this.#chunkOf(order)];
     if (!chunk) return undefined;
-    if (this.#size >= HASHED_FROM && ++this.#reads > this.#size * READS_PER_ENTRY) this.#hash();
+    if (this.#size >= HASHED_FROM && ++this.#reads > this.#size * READS_PER_ENTRY && !this.#byOrder) {
+      this.#byOrder = new Map();
+      this.#hashOn(this.#byOrder, '');
+    }
     const entry = chunk[lowerBound(chunk, order)];
     return entry?.order === order ? entry : undefined;
   }
@@ -135,9 +146,16 @@ export class SortedMap<Entry extends Ordered> {
     this.#chunks.splice(at + 1, 1);
   }
 
-  #hash(): void {
-    this.#byOrder = new Map();
-    for (const chunk of this.#chunks) for (const entry of chunk) this.#byOrder.set(entry.order, entry);
+  /** The next part of the hash. What is added behind it meanwhile is in the hash twice, which is once. */
+  #hashOn(hash: Map<string, Entry>, from: string): void {
+    let left = HASHED_AT_ONCE;
+    this.#hashedTo = undefined;
+    this.#walkOn(from, undefined, (entry) => {
+      hash.set(entry.order, entry);
+      left -= 1;
+      if (left === 0) this.#hashedTo = entry.order;
+      return left > 0;
+    });
   }
 }
 

@@ -181,4 +181,18 @@ describe('SortedMap', () => {
     }
     pair.agreeOnRange(undefined, undefined);
   });
+
+  it('agrees with a sorted array while reads make it hash itself, part by part', () => {
+    const random = new SeededRandom(3);
+    const pair = new Pair();
+    const place = (): string => String(random.below(6000)).padStart(5, '0');
+    for (let count = 0; count < 3000; count++) pair.add(place());
+    // The hash is begun after twice as many reads as there are entries, and is whole a dozen reads later.
+    for (let step = 0; step < 20_000; step++) {
+      if (step % 5 === 0) pair.add(place());
+      if (step % 7 === 0) pair.delete(place());
+      pair.agreeOn(place());
+    }
+    pair.agreeOnRange(undefined, undefined);
+  });
 });
