@@ -48,9 +48,7 @@ export class Renewal {
 
   /** Renews this lease from now on, until it is lost or its last. */
   add(tenure: Tenure): void {
-    const at = this.#nextBeat(tenure, this.#store.engine.now());
-    const beat = this.#beats.get(at) ?? new Set();
-    this.#beats.set(at, beat.add(tenure));
+    this.#place(tenure, this.#store.engine.now());
     this.#schedule();
   }
 
@@ -72,6 +70,13 @@ export class Renewal {
     this.#closed = true;
     this.#beats.clear();
     if (this.#timer) this.#store.engine.clock.clearTimeout(this.#timer);
+  }
+
+  #place(tenure: Tenure, now: number): void {
+    const at = this.#nextBeat(tenure, now);
+    const beat = this.#beats.get(at);
+    if (beat) beat.add(tenure);
+    else this.#beats.set(at, new Set([tenure]));
   }
 
   #nextBeat({ ttlMs }: Tenure, now: number): number {
@@ -112,7 +117,8 @@ export class Renewal {
         if (!this.#closed) this.#store.engine.report(error);
       }
       if (this.#closed) return;
-      for (const tenure of together) if (isRenewed(tenure)) this.add(tenure);
+      const renewedAt = this.#store.engine.now();
+      for (const tenure of together) if (isRenewed(tenure)) this.#place(tenure, renewedAt);
       await this.#store.nextTurn();
     }
     this.#schedule();

@@ -93,13 +93,19 @@ export class InMemoryStorage implements Storage {
     this.#assertOpen();
     const { checks = [], deletes = [], takes = [], touches = [], puts } = checkedCommit(commit);
     const at = this.clock.now();
-    const conflicts = this.#conflicts(checks, touches, at);
+    const touched: Entry[] = [];
+    const conflicts = this.#conflicts(checks, touches, touched, at);
     if (conflicts) return { committed: false, conflicts };
     const change = new Change(this.#revision + 1, at, takes.length > 0);
     for (const entry of deletes) this.#delete(entry, change);
     for (const take of takes) this.#take(take, change);
     if (change.collisions) return this.#undo(change, change.collisions);
-    for (const touch of touches) this.#touch(touch, at);
+    // A delete or take of this commit may have removed one, and another may have come to its place.
+    const isRemoved = (entry: Entry): boolean => change.removed && entry.partition.get(entry.order) !== entry;
+    for (let n = 0; n < touched.length; n++) {
+      const entry = touched[n] as Entry;
+      if (!isRemoved(entry)) this.#expire(entry, at + (touches[n] as Touch).ttlMs);
+    }
     for (let position = 0; position < puts.length; position++) this.#put(puts[position] as Put, position, change);
     if (change.partitions.length > 0) {
       this.#revision = change.revision;
@@ -131,7 +137,8 @@ export class InMemoryStorage implements Storage {
     return this.#partitions.get(address.partition)?.get(orderOf(key));
   }
 
-  #conflicts(checks: readonly Check[], touches: readonly Touch[], at: number): Address[] | undefined {
+  /** What does not hold. The entries of touches that do are left in `touched`. */
+  #conflicts(checks: readonly Check[], touches: readonly Touch[], touched: Entry[], at: number): Address[] | undefined {
     let conflicts: Address[] | undefined;
     for (const check of checks) {
       if ('fewerThan' in check) {
@@ -142,9 +149,9 @@ export class InMemoryStorage implements Storage {
       }
     }
     for (const touch of touches) {
-      if (this.#revisionAt(touch, at) !== touch.revision) {
-        (conflicts ??= []).push({ partition: touch.partition, key: touch.key });
-      }
+      const entry = this.#find(touch);
+      if (entry && entry.revision === touch.revision && isLive(entry, at)) touched.push(entry);
+      else (conflicts ??= []).push({ partition: touch.partition, key: touch.key });
     }
     return conflicts;
   }
@@ -188,12 +195,6 @@ export class InMemoryStorage implements Storage {
       const moved = this.#add(to, key, entry.value, entry.expiresAt, change);
       change.taken.push(recordOf(moved, moved.value));
     }
-  }
-
-  #touch(touch: Touch, at: number): void {
-    const entry = this.#find(touch);
-    // A delete or take of this commit may have removed it, and another have come to its place.
-    if (entry?.revision === touch.revision) this.#expire(entry, at + touch.ttlMs);
   }
 
   #put({ partition, key: given, value, ttlMs, stamped }: Put, position: number, change: Change): void {
@@ -241,6 +242,7 @@ export class InMemoryStorage implements Storage {
   }
 
   #remove(entry: Entry, change: Change): void {
+    change.removed = true;
     this.#discard(entry);
     change.journal?.push({ entry, added: false });
     // To remove what has expired changes nothing that anybody could see.
@@ -341,6 +343,7 @@ class Change {
   readonly partitions: string[] = [];
   readonly journal: { readonly entry: Entry; readonly added: boolean }[] | undefined;
   collisions: Address[] | undefined;
+  removed = false;
   #stamp: string | undefined;
 
   constructor(revision: number, at: number, undoable: boolean) {
