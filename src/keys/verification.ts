@@ -1,4 +1,4 @@
-import { LRUCache } from 'lru-cache';
+import { BoundedCache } from '../kernel/bounded-cache.ts';
 import { MeshError } from '../kernel/errors.ts';
 import type { Address, MaybePromise, StoredRecord } from '../storage/storage.ts';
 import { covers, type KeyRecord, type Principal, principalOf, type Refusal, refusalOf, sessionIsOver } from './api-key.ts';
@@ -45,7 +45,7 @@ const ATTEMPTS = 1000;
 export class Verifier {
   readonly #store: KeyStore;
   readonly #uses: Uses;
-  readonly #known = new LRUCache<string, Known>({ max: CACHED });
+  readonly #known = new BoundedCache<Known>(CACHED);
 
   constructor(store: KeyStore, uses: Uses) {
     this.#store = store;

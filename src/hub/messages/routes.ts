@@ -1,4 +1,4 @@
-import { LRUCache } from 'lru-cache';
+import { BoundedCache } from '../../kernel/bounded-cache.ts';
 import { MeshError } from '../../kernel/errors.ts';
 import type { JsonValue } from '../../kernel/json.ts';
 import { type SessionSnapshot, type SessionState, stateOf } from '../../registry/session.ts';
@@ -30,8 +30,8 @@ export const TALK_DUE = 'talk';
 export class Routes {
   readonly #core: HubCore;
   readonly #retainMs: number;
-  readonly #standings = new LRUCache<string, Standing>({ max: REMEMBERED });
-  readonly #talks = new LRUCache<string, true>({ max: REMEMBERED });
+  readonly #standings = new BoundedCache<Standing>(REMEMBERED);
+  readonly #talks = new BoundedCache<true>(REMEMBERED);
 
   constructor(core: HubCore, retainMs: number) {
     this.#core = core;
