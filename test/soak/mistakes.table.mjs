@@ -224,7 +224,7 @@ export const MISTAKES = [
   {
     name: 'a version is written without a check of the one before',
     file: 'src/storage/collection.ts',
-    find: '  replace(draft: Draft, previous: Versioned<T>, value: T): void {\n    draft.checks.push({ ...this.address(previous.id), revision: previous.revision });\n',
+    find: '  replace(draft: Draft, previous: Versioned<T>, value: T): void {\n    draft.checks.push({ partition: this.#name, key: previous.id, revision: previous.revision });\n',
     replace: '  replace(draft: Draft, previous: Versioned<T>, value: T): void {\n',
     test: SIMULATION,
   },
@@ -270,6 +270,28 @@ export const MISTAKES = [
     find: 'return isCurrent || isPrevious;',
     replace: 'return isCurrent || (isPrevious && false);',
     test: 'test/keys/rotation.test.ts',
+  },
+  {
+    name: 'a touch reaches what its own commit has removed',
+    file: 'src/storage/in-memory-storage.ts',
+    find: 'change.removed && entry.partition',
+    replace: 'change.removed && false && entry.partition',
+    test: 'test/storage/differential.test.ts',
+    named: '100,000',
+  },
+  {
+    name: 'a hash in the making is taken for the whole',
+    file: 'src/storage/sorted-map.ts',
+    find: 'if (found || this.#hashedTo === undefined) return found;',
+    replace: 'return found;',
+    test: 'test/storage/sorted-map.test.ts',
+  },
+  {
+    name: 'a page of unread mail goes further than one of its priorities was read',
+    file: 'src/hub/messages/references.ts',
+    find: 'if (through === undefined || stamp < through) through = stamp;',
+    replace: 'if (through === undefined || stamp > through) through = stamp;',
+    test: 'test/hub/messages/browsing.test.ts',
   },
   // What SQLite knows of its file.
   {
