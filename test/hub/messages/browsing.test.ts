@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { MESSAGE_TYPES } from '../../../src/hub/messages/message.ts';
 import { formatSignal } from '../../../src/hub/messages/signal.ts';
+import type { Priority } from '../../../src/hub/priority.ts';
 import { mailOf, member, only, postOn, statesOf } from '../../support/hub/post.ts';
 import { quiet, refusal, together } from '../../support/memory/worlds.ts';
 import { storages } from '../../support/storages.ts';
@@ -99,21 +100,26 @@ describe.each(storages)('looking at a mailbox on %s', (_name, open) => {
   it('goes in pages through all that is unread, whatever its priority, and whether it was claimed', async () => {
     const { hub, send, receive } = await postOn(open);
     const priorities = ['low', 'medium', 'high', 'critical'] as const;
-    // In runs, so that the first page of each priority ends elsewhere.
-    await together(400, (n) => send(`m${n}`, { priority: priorities[n % 9 === 0 ? 0 : Math.floor(n / 45) % 4] ?? 'low' }));
+    // In runs, so that what is read of each priority ends elsewhere.
+    const priorityOf = (n: number): Priority => priorities[n % 9 === 0 ? 0 : Math.floor(n / 45) % 4] ?? 'low';
+    await together(400, (n) => send(`m${n}`, { priority: priorityOf(n), type: n % 10 === 0 ? 'sync' : 'request' }));
     const claimed = await receive(50);
     await claimed[0]?.ack();
     await claimed[1]?.nak();
-    const seen: (string | undefined)[] = [];
-    let after: string | undefined;
-    do {
-      const page = await hub.messages({ session: 'bob', unread: true, limit: 30, ...(after !== undefined && { after }) });
-      expect(page.items.length === 30 || page.next === undefined).toBe(true);
-      seen.push(...page.items.map(({ body }) => body));
-      after = page.next;
-    } while (after !== undefined);
     const acked = claimed[0]?.message.body;
-    expect(seen).toEqual(Array.from({ length: 400 }, (_, n) => `m${n}`).filter((body) => body !== acked));
+    for (const type of [undefined, 'sync'] as const) {
+      const seen: (string | undefined)[] = [];
+      let after: string | undefined;
+      do {
+        const paging = { limit: 6, ...(type !== undefined && { type }), ...(after !== undefined && { after }) };
+        const page = await hub.messages({ session: 'bob', unread: true, ...paging });
+        expect(page.items.length === 6 || page.next === undefined).toBe(true);
+        seen.push(...page.items.map(({ body }) => body));
+        after = page.next;
+      } while (after !== undefined);
+      const sent = Array.from({ length: 400 }, (_, n) => n).filter((n) => type === undefined || n % 10 === 0);
+      expect(seen).toEqual(sent.map((n) => `m${n}`).filter((body) => body !== acked));
+    }
   });
 
   it.each([true, undefined])('reads for a page what the page needs (unread: %s), not the whole mailbox', async (unread) => {
