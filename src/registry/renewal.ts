@@ -108,6 +108,9 @@ export class Renewal {
       for (const tenure of tenures) due.push(tenure);
     }
     this.#fill(due, now);
+    // Who has the least time goes first, and beats that come due while this lasts are not kept waiting either.
+    due.sort((a, b) => a.ttlMs - b.ttlMs);
+    this.#schedule();
     for (let start = 0; start < due.length; start += RENEWED_AT_ONCE) {
       const together = due.slice(start, start + RENEWED_AT_ONCE);
       try {
@@ -119,9 +122,9 @@ export class Renewal {
       if (this.#closed) return;
       const renewedAt = this.#store.engine.now();
       for (const tenure of together) if (isRenewed(tenure)) this.#place(tenure, renewedAt);
+      this.#schedule();
       await this.#store.nextTurn();
     }
-    this.#schedule();
   }
 
   /** Tops the last commit up with those who come next, unless that is far too early for them. So they go together from now on. */

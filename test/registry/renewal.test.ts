@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Session } from '../../src/registry/session.ts';
 import { InMemoryStorage } from '../../src/storage/in-memory-storage.ts';
+import type { Commit } from '../../src/storage/storage.ts';
 import { VirtualClock } from '../../src/testing/virtual-clock.ts';
 import { processOn, refusal, worldOn } from '../support/registry/meshes.ts';
 import { counted, gate, viewOf } from '../support/registry/views.ts';
@@ -315,6 +316,28 @@ describe.each(storages)('automatic heartbeats on %s', (_name, open) => {
     expect((await registry.get('a'))?.state).toBe('alive');
     expect(errors.splice(0).length).toBeGreaterThan(0);
   });
+});
+
+// In memory only, where the commits take as long as the test says.
+it('keep a short lease that comes due while the heartbeats of thousands are under way', async () => {
+  for (const waitMs of [7000, 7870, 8740, 9610]) {
+    const clock = new VirtualClock();
+    let isSlow = false;
+    const commit = async ({ touches = [] }: Commit): Promise<void> => {
+      if (isSlow && touches.length > 2) await new Promise<void>((resolve) => void clock.setTimeout(resolve, 200));
+    };
+    const { registry, mesh } = processOn(viewOf(new InMemoryStorage({ clock }), { commit }));
+    await Promise.all(Array.from({ length: 3000 }, (_, n) => registry.register({ id: `s${n}` })));
+    isSlow = true;
+    await clock.advance(waitMs);
+    await registry.register({ id: 'short', ttlMs: 1000 });
+    for (let passed = 0; passed < 4000; passed += 50) {
+      await clock.advance(50);
+      expect([waitMs, passed, (await registry.get('short'))?.state]).toEqual([waitMs, passed, 'alive']);
+    }
+    isSlow = false;
+    await mesh.close();
+  }
 });
 
 // In memory only: SQLite looks for the commits of other processes many times a second, of which a week has many.

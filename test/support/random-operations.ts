@@ -105,7 +105,9 @@ export class RandomOperations {
 
   #touch(records: readonly StoredRecord[]): Touch {
     const { partition, key, revision } = this.#record(records) ?? { ...this.#address(records), revision: 1 };
-    return { partition, key, revision: this.#random.chance(0.9) ? revision : revision + 1, ttlMs: this.#ttl() };
+    // What a commit beside this one may be about to make, too.
+    const meant = this.#random.chance(0.7) ? revision : this.#random.pick([revision + 1, this.#newest(records) + 1]);
+    return { partition, key, revision: meant, ttlMs: this.#ttl() };
   }
 
   #put(records: readonly StoredRecord[]): Put {
@@ -116,8 +118,12 @@ export class RandomOperations {
 
   /** Where a stamped put will soon want to go. */
   #nextStamp(records: readonly StoredRecord[]): string {
-    const revision = Math.max(0, ...records.map((record) => record.revision)) + 1 + this.#random.below(2);
+    const revision = this.#newest(records) + 1 + this.#random.below(2);
     return `${String(revision).padStart(16, '0')}000${this.#random.below(3)}`;
+  }
+
+  #newest(records: readonly StoredRecord[]): number {
+    return Math.max(0, ...records.map((record) => record.revision));
   }
 
   #ttl(): number {

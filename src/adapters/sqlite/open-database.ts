@@ -57,11 +57,23 @@ export async function openFile(named: string | URL, options: OpenOptions): Promi
   return patiently(() => opened(driver, file, options), patience, 'open');
 }
 
+/** Each belongs to one storage, which remembers what it has written: SQLite tells a connection of the commits of others only. */
+const adopted = new WeakSet<SqliteDatabase>();
+
 /** Takes over a database that the user opened. */
 export async function adoptDatabase(database: SqliteDatabase, options: OpenOptions): Promise<OpenDatabase> {
+  if (adopted.has(database)) {
+    throw new MeshError('invalid_input', 'expected a database of no other storage, got one that belongs to a storage already');
+  }
+  adopted.add(database);
   const connection = connectionOf(database);
   const adopt = (): OpenDatabase => prepare(connection, sqliteVersionOf(database), options, assertUndamaged);
-  return patiently(adopt, options.busyTimeoutMs, 'open');
+  try {
+    return await patiently(adopt, options.busyTimeoutMs, 'open');
+  } catch (error) {
+    adopted.delete(database);
+    throw error;
+  }
 }
 
 /**

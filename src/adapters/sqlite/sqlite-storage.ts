@@ -66,7 +66,8 @@ export class SqliteStorage implements Storage {
 
   /**
    * Takes over a database that is already open, of `node:sqlite`, `@photostructure/sqlite` or better-sqlite3. Its
-   * settings become this storage's, and `close` closes it; one that is refused stays open.
+   * settings become this storage's, and `close` closes it; one that is refused stays open. From now on write to its table
+   * `record` by this storage only; other processes, and other connections, may use storages of their own.
    *
    * @throws MeshError as `open`
    */

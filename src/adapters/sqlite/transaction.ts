@@ -170,6 +170,7 @@ export class Transaction {
   }
 
   #touch({ partition, key, revision, ttlMs }: Touch): void {
+    this.#statements.puts.settle(partition);
     // A delete or take of this commit may have removed it, and another have come to its place.
     const { changes } = this.#statements.touch.run(this.at + ttlMs, partition, key, revision);
     if (Number(changes) === 0) return;

@@ -4,7 +4,15 @@ import type { StoredRecord } from '../../storage/storage.ts';
 import type { HubCore } from '../hub-core.ts';
 import { PRIORITIES, priorityDigit } from '../priority.ts';
 import { sharedStamp } from './bodies.ts';
-import { claimedPartition, mailAddress, mailOf, readyAddress, readyPartition, stampOfReference } from './mailbox.ts';
+import {
+  claimedPartition,
+  mailAddress,
+  mailOf,
+  mailPartition,
+  readyAddress,
+  readyPartition,
+  stampOfReference,
+} from './mailbox.ts';
 import { isShared, type MailRecord, type MessagePlace, SHARED } from './message.ts';
 
 /** Where a message that is open in a mailbox stands in it. */
@@ -67,10 +75,13 @@ export class References {
 
   /**
    * What is not settled behind a stamp, in the order in which it was sent, beginning with the first: about so many, in
-   * several reads. `through`: nothing is left out up to this stamp; absent: nothing at all.
+   * several reads. `through`: nothing is left out up to this stamp; absent: nothing that was there at first.
    */
   async openAfter(session: string, after: string, wanted: number): Promise<OpenPart> {
     const states = new Map<string, 'ready' | 'claimed'>();
+    // What comes while this reads one priority after the other would be seen in some of them only.
+    const [newest] = await this.#core.engine.storage.list(mailPartition(session), { reverse: true, limit: 1, values: false });
+    if (!newest) return { stamps: [], states, through: undefined };
     const lookAtClaims = async (): Promise<void> => {
       for (const { key } of await this.all(claimedPartition(session))) states.set(stampOfReference(key), 'claimed');
     };
@@ -89,7 +100,8 @@ export class References {
     }
     // What was claimed between the reads stands there now.
     await lookAtClaims();
-    const stamps = [...states.keys()].filter((stamp) => stamp > after && (through === undefined || stamp <= through));
+    const last = through === undefined || newest.key < through ? newest.key : through;
+    const stamps = [...states.keys()].filter((stamp) => stamp > after && stamp <= last);
     return { stamps: stamps.sort(), states, through };
   }
 

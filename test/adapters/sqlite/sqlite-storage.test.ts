@@ -344,6 +344,20 @@ describe('closing', () => {
   });
 });
 
+it('renews what another commit of the same moment has put', async () => {
+  const storage = await openStorage(temporaryFile(), { clock: new VirtualClock() });
+  const first = await storage.commit({ puts: [{ ...put('a'), ttlMs: 100 }] });
+  const revision = first.committed ? first.revision : 0;
+  // Known from now on, and not read again.
+  await storage.commit({ checks: [{ ...A, revision }] });
+  const results = await Promise.all([
+    storage.commit({ puts: [{ ...put('a'), ttlMs: 100 }] }),
+    storage.commit({ touches: [{ ...A, revision: revision + 1, ttlMs: 5000 }] }),
+  ]);
+  expect(results).toMatchObject([{ committed: true }, { committed: true }]);
+  expect(await storage.get([A])).toMatchObject([{ revision: revision + 1, expiresAt: storage.now() + 5000 }]);
+});
+
 describe('a database that the user opened', () => {
   it('is a storage, and is closed with it', async () => {
     const file = temporaryFile();
@@ -354,6 +368,14 @@ describe('a database that the user opened', () => {
     await storage.close();
     expect(() => database.prepare('SELECT 1')).toThrow();
     expect(await keysOf(await openStorage(file))).toEqual(['a']);
+  });
+
+  it('is one storage at a time: two would not see what the other commits', async () => {
+    const database = await openRaw(temporaryFile());
+    const storage = await SqliteStorage.from(database);
+    await expect(SqliteStorage.from(database)).rejects.toMatchObject({ code: 'invalid_input' });
+    await storage.commit({ puts: [put('a')] });
+    await storage.close();
   });
 
   it('is refused when it is in memory, another program’s, or no database', async () => {
