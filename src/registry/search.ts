@@ -10,6 +10,8 @@ export type LoadOf = (ids: readonly string[]) => MaybePromise<readonly number[]>
 
 /** The least loaded of so many is found; the next search begins behind them. */
 const CANDIDATES = 64;
+/** To count what somebody has to do takes several reads, so as few are counted as it takes. */
+const COUNTED_AT_ONCE = 16;
 const PAGE = 1000;
 
 /** What `registry.stats` answers. */
@@ -55,23 +57,43 @@ export class Search {
 
   /** Alive sessions with a capability, least loaded first. */
   async specialists(capability: string, limit: number, loadOf: LoadOf | undefined): Promise<Session[]> {
-    const where: Condition<SessionIndex>[] = [{ index: 'capability', anyOf: [capability] }];
-    const alive = (snapshot: SessionSnapshot): boolean => stateOf(snapshot) === 'alive';
-    const after = this.#rotation.get(capability);
-    const behind = await this.#find(where, alive, { limit: CANDIDATES, after, onlyAlive: true });
-    let candidates = behind.items;
-    if (after !== undefined && candidates.length < CANDIDATES) {
-      const fromStart = await this.#find(where, alive, { limit: CANDIDATES - candidates.length, onlyAlive: true });
-      const seen = new Set(candidates.map(({ id }) => id));
-      candidates = [...candidates, ...fromStart.items.filter(({ id }) => !seen.has(id))];
+    const ranked: { readonly session: Session; readonly load: number; readonly n: number }[] = [];
+    let idle = 0;
+    for await (const part of this.#candidates(capability)) {
+      const loads = (await loadOf?.(part.map(({ id }) => id))) ?? [];
+      part.forEach((session, n) => {
+        const load = (loads[n] ?? 0) / session.capacity;
+        if (load === 0) idle += 1;
+        ranked.push({ session, load, n: ranked.length });
+      });
+      // Nobody behind them has less to do, nor would come before them.
+      if (idle >= limit) break;
     }
-    const loads = (await loadOf?.(candidates.map(({ id }) => id))) ?? [];
-    const ranked = candidates.map((session, n) => ({ session, load: (loads[n] ?? 0) / session.capacity, n }));
     ranked.sort((a, b) => a.load - b.load || a.n - b.n);
     const first = ranked[0];
     if (first) this.#rotation.set(capability, first.session.id);
     else this.#rotation.delete(capability);
     return ranked.slice(0, limit).map(({ session }) => session);
+  }
+
+  /** Some at a time, beginning behind whoever came first the last time, and each once. */
+  async *#candidates(capability: string): AsyncGenerator<readonly Session[], void, undefined> {
+    const where: Condition<SessionIndex>[] = [{ index: 'capability', anyOf: [capability] }];
+    const alive = (snapshot: SessionSnapshot): boolean => stateOf(snapshot) === 'alive';
+    const behind = this.#rotation.get(capability);
+    const seen = new Set<string>();
+    for (const from of behind === undefined ? [undefined] : [behind, undefined]) {
+      let after: string | undefined = from;
+      do {
+        const limit = Math.min(COUNTED_AT_ONCE, CANDIDATES - seen.size);
+        const page: Page<Session> = await this.#find(where, alive, { limit, after, onlyAlive: true });
+        const part = page.items.filter(({ id }) => !seen.has(id));
+        for (const { id } of part) seen.add(id);
+        if (part.length > 0) yield part;
+        if (part.length < page.items.length || seen.size === CANDIDATES) return;
+        after = page.next;
+      } while (after !== undefined);
+    }
   }
 
   async stats(): Promise<RegistryStats> {

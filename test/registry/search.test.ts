@@ -336,6 +336,33 @@ describe.each(storages)('specialists on %s', (_name, open) => {
     expect(asked.size).toBe(150);
   });
 
+  it('are the least loaded of 64, wherever among them, and no more are counted than it takes', async () => {
+    const { registry } = await worldOn(open);
+    for (let n = 0; n < 80; n++) {
+      await registry.register({ id: `s${String(n).padStart(2, '0')}`, capabilities: ['x'], heartbeat: 'manual' });
+    }
+    const asked: string[] = [];
+    let loadOf = (_id: string): number => 1;
+    registry.provide({
+      loadOf: (of) => {
+        asked.push(...of);
+        return of.map((id) => loadOf(id));
+      },
+    });
+    loadOf = (id) => (id === 's60' ? 0 : 1);
+    expect(ids(await registry.specialists('x', { limit: 2 }))).toEqual(['s60', 's00']);
+    expect(asked).toHaveLength(64);
+    // From behind the first of before on, and round the end; each once.
+    asked.length = 0;
+    loadOf = (id) => (id === 's05' ? 0 : 1);
+    expect(ids(await registry.specialists('x', { limit: 1 }))).toEqual(['s05']);
+    expect([asked[0], new Set(asked).size, asked.length <= 64]).toEqual(['s61', asked.length, true]);
+    asked.length = 0;
+    loadOf = () => 0;
+    expect(ids(await registry.specialists('x', { limit: 3 }))).toEqual(['s06', 's07', 's08']);
+    expect(asked.length).toBeLessThan(20);
+  });
+
   it('are never sessions that are not alive', async () => {
     const { registry, clock } = await worldOn(open, { sweepIntervalMs: 60_000 });
     const register = (id: string, ttlMs = 60_000) => registry.register({ id, capabilities: ['x'], heartbeat: 'manual', ttlMs });

@@ -296,7 +296,9 @@ export class Messages {
     const passed = new Set([actor.id]);
     let full: unknown;
     for (;;) {
-      const specialists = await this.#core.registry.specialists(capability, { limit: 64 });
+      // One more than those that were passed over, so that there is another if there is one at all.
+      const limit = Math.min(64, passed.size + 1);
+      const specialists = await this.#core.registry.specialists(capability, { limit });
       const chosen = specialists.find(({ id }) => !passed.has(id));
       if (!chosen) {
         throw (
