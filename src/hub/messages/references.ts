@@ -81,7 +81,7 @@ export class References {
     const states = new Map<string, 'ready' | 'claimed'>();
     // What comes while this reads one priority after the other would be seen in some of them only.
     const [newest] = await this.#core.engine.storage.list(mailPartition(session), { reverse: true, limit: 1, values: false });
-    if (!newest) return { stamps: [], states, through: undefined };
+    if (!newest || newest.key <= after) return { stamps: [], states, through: undefined };
     const lookAtClaims = async (): Promise<void> => {
       for (const { key } of await this.all(claimedPartition(session))) states.set(stampOfReference(key), 'claimed');
     };
@@ -100,7 +100,8 @@ export class References {
     }
     // What was claimed between the reads stands there now.
     await lookAtClaims();
-    const last = through === undefined || newest.key < through ? newest.key : through;
+    if (through !== undefined && newest.key < through) through = newest.key;
+    const last = through ?? newest.key;
     const stamps = [...states.keys()].filter((stamp) => stamp > after && stamp <= last);
     return { stamps: stamps.sort(), states, through };
   }

@@ -123,30 +123,42 @@ describe.each(storages)('looking at a mailbox on %s', (_name, open) => {
     }
   });
 
-  it('leaves nothing out that is sent while a page of what is unread is read', async () => {
+  it.each([1, 3, 10])('leaves nothing out that is sent while what is unread is read, %s to a page', async (limit) => {
     const { hub, storage, another } = await postOn(open);
-    const send = (body: string, priority: Priority) => hub.send({ from: 'ann', to: 'bob', body, priority });
-    await send('old', 'low');
+    const sent: string[] = [];
+    const send = async (priority: Priority, type: 'sync' | 'request'): Promise<void> => {
+      const body = `${sent.length}`;
+      sent.push(body);
+      await hub.send({ from: 'ann', to: 'bob', body, priority, type });
+    };
+    await send('low', 'request');
     let lists = 0;
     const list = async (partition: string): Promise<void> => {
-      if (partition !== 'ready/bob' || ++lists !== 2) return;
-      for (let n = 0; n < 3; n++) {
-        await send(`critical ${n}`, 'critical');
-        await send(`low ${n}`, 'low');
+      // Between two of the priorities of several rounds.
+      if (partition !== 'ready/bob' || ++lists > 24 || lists % 4 !== 2) return;
+      for (let n = 0; n < 5; n++) {
+        await send('critical', 'request');
+        await send('low', n === 4 ? 'request' : 'sync');
       }
     };
     const { hub: reading } = another(hooked(storage, { list }));
     const seen: (string | undefined)[] = [];
     let after: string | undefined;
     do {
-      const page = await reading.messages({ session: 'bob', unread: true, limit: 3, ...(after !== undefined && { after }) });
+      const page = await reading.messages({
+        session: 'bob',
+        unread: true,
+        type: 'request',
+        limit,
+        ...(after !== undefined && { after }),
+      });
       seen.push(...page.items.map(({ body }) => body));
       after = page.next;
     } while (after !== undefined);
     // What came later may or may not be there, but not with something left out before it.
-    const sent = ['old', 'critical 0', 'low 0', 'critical 1', 'low 1', 'critical 2', 'low 2'];
-    expect(seen).toEqual(sent.slice(0, seen.length));
-    expect(lists).toBeGreaterThan(2);
+    const requests = (await hub.messages({ session: 'bob', type: 'request', limit: 1000 })).items.map(({ body }) => body);
+    expect(seen).toEqual(requests.slice(0, seen.length));
+    expect(lists).toBeGreaterThan(3);
   });
 
   it.each([true, undefined])('reads for a page what the page needs (unread: %s), not the whole mailbox', async (unread) => {
