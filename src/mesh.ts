@@ -1,13 +1,13 @@
 import * as z from 'zod';
 import { CollaborationHub } from './hub/collaboration-hub.ts';
-import { HUB_RULES, type HubEvents, type HubRules, type HubStats } from './hub/hub-options.ts';
+import { HUB_EVENTS, HUB_RULES, type HubEvents, type HubRules, type HubStats } from './hub/hub-options.ts';
 import { parse } from './kernel/inputs.ts';
-import type { KeyEvents } from './keys/events.ts';
+import { KEY_EVENTS, type KeyEvents } from './keys/events.ts';
 import { KeyManager, type KeyStats } from './keys/key-manager.ts';
-import type { MemoryEvents } from './memory/events.ts';
+import { MEMORY_EVENTS, type MemoryEvents } from './memory/events.ts';
 import { MEMORY_OPTIONS, type MemoryOptions } from './memory/memory-inputs.ts';
 import { type MemoryStats, SharedMemory } from './memory/shared-memory.ts';
-import type { RegistryEvents } from './registry/events.ts';
+import { REGISTRY_EVENTS, type RegistryEvents } from './registry/events.ts';
 import type { RegistryStats } from './registry/search.ts';
 import { SessionRegistry } from './registry/session-registry.ts';
 import { Engine, type EngineOptions, SHARED_OPTIONS, storagePolicy } from './storage/engine.ts';
@@ -81,6 +81,8 @@ interface Wiring {
   readonly memory: MemoryOptions | undefined;
 }
 
+const ALL_EVENTS: ReadonlySet<string> = new Set([...REGISTRY_EVENTS, ...HUB_EVENTS, ...MEMORY_EVENTS, ...KEY_EVENTS]);
+
 class WiredMesh extends EventSource<MeshEvents> implements Mesh {
   readonly registry: SessionRegistry;
   readonly hub: CollaborationHub;
@@ -92,7 +94,7 @@ class WiredMesh extends EventSource<MeshEvents> implements Mesh {
   #closing: Promise<void> | undefined;
 
   constructor(engine: Engine, { storage, closeStorage, hub, memory }: Wiring) {
-    super(engine);
+    super({ log: engine.log, report: engine.report, known: ALL_EVENTS });
     this.registry = new SessionRegistry(engine);
     this.hub = new CollaborationHub({ registry: this.registry, ...hub });
     this.memory = new SharedMemory(engine, memory);

@@ -13,6 +13,9 @@ const MAX_NAMES = 64;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what it is for
 const CONTROLS = /[\u0000-\u001f\u007f-\u009f]/;
 
+/** What a built-in object says of itself, other than an object, an array or `null`. */
+const EXOTIC = /^\[object (?!Object\]|Array\]|Null\])/;
+
 /** Values that users store, as UTF-8 JSON. */
 const MAX_VALUE_BYTES = 1024 * 1024;
 /** Leases, messages and memory entries live at least so long … */
@@ -28,9 +31,16 @@ export const MAX_TTL_MS = 30 * 86_400_000;
 export function parse<T>(schema: z.ZodType<T>, input: unknown, what: string): T {
   let refused: MeshError;
   try {
-    const result = schema.safeParse(input);
-    if (result.success) return result.data;
-    refused = refusal(result.error.issues[0] as z.core.$ZodIssue, input, what);
+    // zod takes a Map, a Date or a promise that was not awaited for an object without fields.
+    const isExotic =
+      schema instanceof z.ZodObject && typeof input === 'object' && EXOTIC.test(Object.prototype.toString.call(input));
+    const result = isExotic ? undefined : schema.safeParse(input);
+    if (result?.success) return result.data;
+    refused = result
+      ? refusal(result.error.issues[0] as z.core.$ZodIssue, input, what)
+      : new MeshError('invalid_input', `expected ${what} to be a plain object, got ${describe(input)}`, {
+          details: { path: what },
+        });
   } catch {
     // An accessor or a proxy. Its own error is the caller's, and may tell anything.
     refused = new MeshError('invalid_input', `expected ${what} to be plain data, got something that throws when it is read`, {

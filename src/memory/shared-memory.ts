@@ -81,7 +81,7 @@ export class SharedMemory extends EventSource<MemoryEvents> {
 
   /**
    * Writes a new version of a key: the value, type, tags and metadata given now and nothing of the version before.
-   * @throws MeshError `invalid_input`, `limit_exceeded`, `conflict` (`ifVersion`; `details.version` is the newest one),
+   * @throws MeshError `invalid_input`, `limit_exceeded`, `conflict` (`ifVersion`; `details.version` is the newest, 0 without a value),
    * `not_found` and `not_alive` (`untilSessionEnds`), `lease_lost` and `not_alive` (`by` is a handle that no longer holds)
    */
   async set(key: string, value: unknown, options?: SetOptions): Promise<MemoryEntry> {

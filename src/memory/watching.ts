@@ -1,5 +1,6 @@
 import { abortedBy, holdProcess } from '../kernel/clock.ts';
 import { MeshError } from '../kernel/errors.ts';
+import { sessionTopic } from '../registry/events.ts';
 import type { LoggedEvent } from '../storage/events/event-reader.ts';
 import { keyTopic, MEMORY_EVENTS } from './events.ts';
 import { matchesGlob } from './glob.ts';
@@ -47,12 +48,12 @@ async function* changesIn(
   }
 }
 
-/** How often to look without an event: an entry vanishes with its session before anybody tells it, and nobody tells a close. */
+/** How often to look without an event: a session may be over before anybody tells it, and its entries with it. */
 const LOOK_MS = 1000;
 
 /**
- * Waits until the value of a key fits. Looks when an event names the key, when the entry expires, and now and then; asks
- * `fits` once for each version.
+ * Waits until the value of a key fits. Looks when an event names the key or the session that the entry vanishes with, when
+ * the entry expires, when the mesh is closed, and now and then; asks `fits` once for each version.
  */
 export async function waitForValue<Value>(
   store: MemoryStore,
@@ -64,7 +65,8 @@ export async function waitForValue<Value>(
   let ring = (): void => {};
   const wake = (): void => ring();
   // The alarm is set, and known to be, before the first look, so that no change between a look and a wait is missed.
-  const stop = log.wakeOn(keyTopic(store.namespace, key), wake);
+  const stops = [log.wakeOn(keyTopic(store.namespace, key), wake), log.onClose(wake)];
+  let owner: string | undefined;
   const release = holdProcess();
   let isLate = false;
   const deadline = clock.setTimeout(() => {
@@ -81,6 +83,13 @@ export async function waitForValue<Value>(
       if (signal?.aborted) throw abortedBy(signal);
       const isLast = isLate || timeoutMs === 0;
       const entry = await store.current(key);
+      if (entry?.owner && entry.owner.session !== owner) {
+        // Its end is heard from now on, so it is to be looked at again.
+        owner = entry.owner.session;
+        stops.push(log.wakeOn(sessionTopic(owner), wake));
+        await log.ready();
+        continue;
+      }
       const version = entry?.version ?? 0;
       const value = entry?.value as Value | undefined;
       if (version !== refused && (await fits(value))) return value;
@@ -95,7 +104,7 @@ export async function waitForValue<Value>(
       }
     }
   } finally {
-    stop();
+    for (const stop of stops) stop();
     clock.clearTimeout(deadline);
     signal?.removeEventListener('abort', wake);
     release();

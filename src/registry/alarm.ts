@@ -13,12 +13,12 @@ export interface AlarmOptions {
   readonly ms?: number | undefined;
 }
 
-/** Nobody is told when the mesh is closed, so whoever waits by a timer looks that often. */
+/** Whoever waits by a timer looks that often: not everything that a wait may be for is told at once. */
 const LOOK_MS = 1000;
 
 /**
- * Rings once: when an event names one of the sessions, a signal aborts, or `ms` have passed (a second at the latest, if
- * there are any). Set it, then look, then wait: what happens in between is not missed. Set, it is only once the log
+ * Rings once: when an event names one of the sessions, a signal aborts, the log is closed, or `ms` have passed (a second at
+ * the latest, if there are any). Set it, then look, then wait: what happens in between is not missed. Set, it is only once the log
  * knows from where on it is followed, for which a store may need time: hence the promise.
  */
 export async function setAlarm({ clock, log }: Engine, { sessions, signals = [], ms }: AlarmOptions): Promise<Alarm> {
@@ -27,6 +27,7 @@ export async function setAlarm({ clock, log }: Engine, { sessions, signals = [],
     resolve = onRing;
   });
   const stops = sessions.map((session) => log.wakeOn(sessionTopic(session), resolve));
+  stops.push(log.onClose(resolve));
   const timer = ms === undefined ? undefined : clock.setTimeout(resolve, Math.max(0, Math.min(ms, LOOK_MS)));
   for (const signal of signals) signal?.addEventListener('abort', resolve, { once: true });
   const cancel = (): void => {

@@ -1,6 +1,6 @@
 import type { JsonValue } from '../kernel/json.ts';
 import type { Draft } from '../storage/draft.ts';
-import { type Ending, lastSeenAt, type SessionRecord, type SessionSnapshot } from './session.ts';
+import { type Ending, lastSeenAt, type SessionRecord, type SessionSnapshot, type StopOrder } from './session.ts';
 import type { SessionStore } from './session-store.ts';
 
 /** The kinds of due entries that the registry handles. */
@@ -17,7 +17,7 @@ export interface EndingDetails {
  */
 export function stageEnd(draft: Draft, store: SessionStore, snapshot: SessionSnapshot, details: EndingDetails): SessionRecord {
   const { id, record } = snapshot;
-  if (record.stopping) return stageKilled(draft, store, snapshot, { ...record.stopping, graceful: true });
+  if (record.stopping) return stageKilled(draft, store, snapshot, { ...record.stopping, graceful: true, result: details.result });
   const ended = stageEnding(draft, store, snapshot, { kind: 'ended', ...pick(details) });
   store.event(draft, 'session_ended', id, ended.epoch, {});
   return ended;
@@ -33,9 +33,10 @@ export function stageKilled(
     root,
     by,
     graceful,
-  }: { readonly reason: string; readonly root: string; readonly by?: string; readonly graceful: boolean },
+    result,
+  }: Pick<StopOrder, 'reason' | 'root' | 'by'> & Pick<EndingDetails, 'result'> & { readonly graceful: boolean },
 ): SessionRecord {
-  const killed = stageEnding(draft, store, snapshot, { kind: 'killed', reason, graceful });
+  const killed = stageEnding(draft, store, snapshot, { kind: 'killed', graceful, ...pick({ reason, result }) });
   store.event(draft, 'agent_killed', snapshot.id, killed.epoch, { graceful, root, ...(by !== undefined && { by }) });
   return killed;
 }

@@ -40,6 +40,8 @@ const NOTHING: ReceiveOptions = {};
 const RECEIVE_ONE = parse(RECEIVE, NOTHING, 'options');
 
 /** After so many deliveries in a row, or so many milliseconds, everything else has its turn. */
+/** While it always finds something, it looks that often for claims of others that have lapsed. */
+const LOOK_MS = 1000;
 const YIELD_AFTER = 64;
 const YIELD_MS = 10;
 
@@ -53,7 +55,8 @@ export class Inbox {
   #isTakenUp = false;
   /** When the earliest claim that is not settled lapses, as far as this inbox knows. */
   #lapseAt: number | undefined;
-  #looked = false;
+  /** When it last looked for claims that have lapsed; those of others do so without its knowing when. */
+  #lookedAt: number | undefined;
   #given = 0;
   #yieldedAt = 0;
 
@@ -118,7 +121,7 @@ export class Inbox {
     readonly signal?: AbortSignal | undefined;
     readonly until?: number;
   }): Promise<Claim[] | undefined> {
-    const { core, actor, claims, settling, visibilityMs } = this.#parts;
+    const { core, actor, settling, visibilityMs } = this.#parts;
     const isPatient = until === undefined;
     for (;;) {
       this.#throwIfAborted(signal);
@@ -127,7 +130,10 @@ export class Inbox {
       const claimed = await settling.remember(this.#claimNow(limit, types, visibilityMs, isPatient));
       if (claimed === undefined || core.closed) return undefined;
       if (claimed.length > 0) return claimed;
-      if (until !== undefined && core.engine.now() >= until) return [];
+      if (until !== undefined && core.engine.now() >= until) {
+        if (await this.#recover()) continue;
+        return [];
+      }
       const alarm = setHubAlarm(core, {
         topics: [mailboxTopic(actor.id), ANY_MAILBOX, sessionTopic(actor.id)],
         signals: [actor.tenure?.signal, this.#parts.signal, signal],
@@ -138,11 +144,9 @@ export class Inbox {
         const again = await settling.remember(this.#claimNow(limit, types, visibilityMs, isPatient));
         if (again === undefined || core.closed) return undefined;
         if (again.length > 0) return again;
-        const { lapseAt, isBack } = await claims.recover(actor.id);
-        if (isBack) continue;
-        this.#lapseAt = lapseAt;
+        if (await this.#recover()) continue;
         await this.#wait(alarm.ring, until);
-        this.#looked = false;
+        this.#lookedAt = undefined;
       } finally {
         alarm.cancel();
       }
@@ -186,11 +190,7 @@ export class Inbox {
         await this.#takenUp;
         this.#isTakenUp = true;
       }
-      const now = core.engine.now();
-      if (!this.#looked || (this.#lapseAt !== undefined && now >= this.#lapseAt)) {
-        this.#lapseAt = (await claims.recover(actor.id)).lapseAt;
-        this.#looked = true;
-      }
+      if (this.#mustLook(core.engine.now())) await this.#recover();
       const claimed = await claims.claim(actor, { limit, visibilityMs, types });
       for (const { deadline } of claimed) this.#lapseAt = Math.min(this.#lapseAt ?? deadline, deadline);
       return claimed;
@@ -200,6 +200,20 @@ export class Inbox {
       const snapshot = await core.sessions.read(actor.id);
       return snapshot && !isTerminal(stateOf(snapshot)) ? [] : undefined;
     }
+  }
+
+  #mustLook(now: number): boolean {
+    if (this.#lookedAt === undefined || Math.abs(now - this.#lookedAt) >= LOOK_MS) return true;
+    return this.#lapseAt !== undefined && now >= this.#lapseAt;
+  }
+
+  /** Puts back what has lapsed, and answers whether there was any. */
+  async #recover(): Promise<boolean> {
+    const { actor, claims, core } = this.#parts;
+    const { lapseAt, isBack } = await claims.recover(actor.id);
+    this.#lapseAt = lapseAt;
+    this.#lookedAt = core.engine.now();
+    return isBack;
   }
 
   async #takeUp(): Promise<void> {

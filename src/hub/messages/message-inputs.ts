@@ -1,6 +1,17 @@
 import * as z from 'zod';
 import { MAX_TIMER_MS } from '../../kernel/clock.ts';
-import { abortSignal, id, line, MAX_TTL_MS, MIN_TTL_MS, parse, policy, text, wholeNumber } from '../../kernel/inputs.ts';
+import {
+  abortSignal,
+  ID_PATTERN,
+  id,
+  line,
+  MAX_TTL_MS,
+  MIN_TTL_MS,
+  parse,
+  policy,
+  text,
+  wholeNumber,
+} from '../../kernel/inputs.ts';
 import { name, type SessionRef, sessionRef } from '../../registry/session-inputs.ts';
 import { PRIORITIES, type Priority } from '../priority.ts';
 import { MESSAGE_TYPES, type MessageType, placeOf } from './message.ts';
@@ -13,7 +24,9 @@ const THREAD_BYTES = 192;
 /** A message by its id, or as it was received. */
 export type MessageRef = string | { readonly id: string };
 
-const isMessageId = (value: unknown): value is string => placeOf(value) !== undefined;
+/** Ids are opaque: any that could be one is looked for, and not found. */
+const isMessageId = (value: unknown): value is string =>
+  placeOf(value) !== undefined || (typeof value === 'string' && ID_PATTERN.test(value));
 
 function idOf(value: unknown): unknown {
   try {

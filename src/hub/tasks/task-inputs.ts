@@ -58,8 +58,9 @@ export interface TaskContent {
   readonly timeoutMs?: number | undefined;
   /** What is left out has its default: 3 retries, exponential from 1 s. */
   readonly retry?: { readonly [Name in keyof RetryPolicy]?: RetryPolicy[Name] | undefined } | undefined;
-  /** How long it is kept once it is over: 1 s … 30 days. Default 7 days. */
+  /** How long it is kept once it is over, and at least until its deadline: 1 s … 30 days. Default 7 days. */
   readonly retainMs?: number | undefined;
+  /** Marks the task as one of a collaboration. Not looked up here: `collaboration.delegate` also checks that both are there. */
   readonly collaborationId?: string | undefined;
   /** The step of the collaboration that it belongs to. */
   readonly step?: string | undefined;

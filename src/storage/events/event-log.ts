@@ -32,6 +32,7 @@ export class EventLog {
   readonly reader: EventReader;
   readonly #storage: Storage;
   readonly #follower: EventFollower;
+  readonly #onClose = new Set<() => void>();
 
   constructor({ storage, clock, report, pollIntervalMs }: EventLogOptions) {
     this.#storage = storage;
@@ -79,6 +80,12 @@ export class EventLog {
     return this.#follower.wakeOn(topic, wake);
   }
 
+  /** Calls back once when the log is closed: for who waits, and would not hear of it otherwise. */
+  onClose(wake: () => void): Unsubscribe {
+    this.#onClose.add(wake);
+    return () => void this.#onClose.delete(wake);
+  }
+
   /** Resolves once whoever began to listen before this call will hear of every commit made after it. */
   ready(): MaybePromise<void> {
     return this.#follower.ready();
@@ -96,6 +103,8 @@ export class EventLog {
 
   close(): void {
     this.#follower.close();
+    for (const wake of [...this.#onClose]) wake();
+    this.#onClose.clear();
   }
 
   async *#follow(begin: MaybePromise<string>, signal: AbortSignal | undefined): AsyncGenerator<LoggedEvent, void, undefined> {

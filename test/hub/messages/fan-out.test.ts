@@ -29,7 +29,7 @@ describe.each(storages)('a broadcast on %s', (_name, open) => {
     await registry.end('ended');
     await clock.advance(1500);
     await quiet(registry, 'stopping');
-    void registry.kill('stopping', { graceMs: 60_000 });
+    void registry.kill('stopping', { graceMs: 60_000 }).catch(() => {});
     await clock.settle();
     const sent = await hub.broadcast({ from: ann, subject: 'All hands', body: 'all', data: [1] });
     expect(sent).toEqual({

@@ -165,15 +165,7 @@ describe.each(storages)('hostile input on %s', (_name, open) => {
   it('in place of an id or a session is refused in the same way', async () => {
     const post = await postOn(open);
     const { hub } = post;
-    const bad: readonly unknown[] = [
-      ...BAD_IDS,
-      'bob',
-      `bob!${'1'.repeat(19)}`,
-      `a b!${'1'.repeat(20)}`,
-      { id: 1 },
-      thrower,
-      undefined,
-    ];
+    const bad: readonly unknown[] = [...BAD_IDS, `bob!${'1'.repeat(19)}`, `a b!${'1'.repeat(20)}`, { id: 1 }, thrower, undefined];
     for (const id of bad) {
       for (const call of [
         () => hub.getMessage(id as string),

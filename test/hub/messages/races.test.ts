@@ -84,7 +84,7 @@ describe.each(storages)('between the look and the commit of another mesh on %s',
         if (how === 'end') await registry.end('bob');
         if (how === 'kill') await registry.kill('bob', { force: true });
         if (how === 'stop') {
-          void registry.kill('bob', { graceMs: 60_000 });
+          void registry.kill('bob', { graceMs: 60_000 }).catch(() => {});
           await clock.settle();
         }
       };

@@ -157,7 +157,7 @@ describe.each(storages)('a request on %s', (_name, open) => {
       if (how === 'ended') await there.registry.end('cara');
       if (how === 'killed') await there.registry.kill('cara', { force: true });
       if (how === 'killed by the deadline') {
-        void there.registry.kill('cara', { graceMs: 3000 });
+        void there.registry.kill('cara', { graceMs: 3000 }).catch(() => {});
         await clock.advance(3000);
         expect(await isSettled(clock, asking)).toBe(false);
         withinMs = 1200;
@@ -355,7 +355,7 @@ describe.each(storages)('a ping on %s', (_name, open) => {
 
   it('is answered while a session stops, and given up with its signal', async () => {
     const { hub, clock, registry, another } = await postOn(open);
-    void registry.kill('bob', { graceMs: 10_000 });
+    void registry.kill('bob', { graceMs: 10_000 }).catch(() => {});
     await clock.settle();
     expect(await hub.ping({ from: 'ann', to: 'bob' })).toMatchObject({ reachable: true });
     const there = another();
