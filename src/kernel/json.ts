@@ -10,7 +10,9 @@ export interface JsonObject {
 
 /** A code unit takes at most six bytes of JSON (`\u0007`). */
 const MAX_UNIT_BYTES = 6;
-/** An upper bound of a size is at most so many times the size: 25 bytes are set aside for a digit and a comma. */
+/** The longest have a sign, `0.`, five zeros and 17 digits: `-0.0000010556834894432702`. */
+const MAX_NUMBER_BYTES = 25;
+/** An upper bound of a size is at most so many times the size: 26 bytes are set aside for a digit and a comma. */
 const BOUND_TO_SIZE = 13;
 
 /**
@@ -98,7 +100,7 @@ export function acceptOwn(record: object): JsonValue {
 /** An upper bound of the size of an accepted value as UTF-8 JSON. Costs no walk. */
 export function jsonBytesAtMost(value: JsonValue): number {
   if (typeof value === 'string') return value.length * MAX_UNIT_BYTES + 2;
-  if (typeof value !== 'object' || value === null) return 24;
+  if (typeof value !== 'object' || value === null) return MAX_NUMBER_BYTES;
   return Acceptance.of(value)?.bytesAtMost ?? utf8Length(JSON.stringify(value));
 }
 
@@ -136,7 +138,7 @@ class Pass {
         this.bytesAtMost += value.length * MAX_UNIT_BYTES + 3;
         return value.isWellFormed() ? value : undefined;
       case 'number':
-        this.bytesAtMost += 25;
+        this.bytesAtMost += MAX_NUMBER_BYTES + 1;
         return Number.isFinite(value) ? value + 0 : undefined;
       case 'boolean':
         this.bytesAtMost += 6;
@@ -179,7 +181,7 @@ class Pass {
       this.parts += 1;
       this.bytesAtMost += key.length * MAX_UNIT_BYTES + 3;
       if (typeof member === 'string') this.bytesAtMost += member.length * MAX_UNIT_BYTES + 3;
-      else if (typeof member !== 'object' || member === null) this.bytesAtMost += 25;
+      else if (typeof member !== 'object' || member === null) this.bytesAtMost += MAX_NUMBER_BYTES + 1;
       else {
         const known = Acceptance.of(member);
         if (!known) this.own(member, depth + 1);

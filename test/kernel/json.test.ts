@@ -353,6 +353,16 @@ describe('jsonBytesAtMost', () => {
     );
   });
 
+  it('knows how long a number may be', () => {
+    for (const longest of [Number('-0.0000010556834894432702'), -Number.MAX_VALUE, -Number.MIN_VALUE]) {
+      expect(String(longest).length).toBeLessThanOrEqual(25);
+      for (const value of [longest, [longest, longest], { a: longest }]) {
+        expect(jsonBytesAtMost(accept(value))).toBeGreaterThanOrEqual(JSON.stringify(value).length);
+        expect(jsonBytesAtMost(parseAccepted(JSON.stringify(value)))).toBeGreaterThanOrEqual(JSON.stringify(value).length);
+      }
+    }
+  });
+
   it('knows values that toJson has not seen by their size', () => {
     expect(jsonBytesAtMost({ a: [1] })).toBe(9);
   });
