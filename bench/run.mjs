@@ -1,10 +1,10 @@
-import { fork } from 'node:child_process';
 import { readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
-import { curvesWith, growthTable, measureCurve } from './lib/growth.mjs';
+import { curvesWith, growthTable } from './lib/growth.mjs';
 import { load, machine } from './lib/machine.mjs';
+import { measuredBy } from './lib/measured.mjs';
 import { installPeers } from './lib/packages.mjs';
 import { footnotes, markdown, table } from './lib/report.mjs';
 
@@ -25,9 +25,6 @@ const { values, positionals: words } = parseArgs({
     help: { type: 'boolean', default: false },
   },
 });
-
-/** What takes longer does not end. */
-const LIMIT_MS = 15 * 60_000;
 
 const rounds = Number(values.rounds);
 if (values.help || !Number.isInteger(rounds) || rounds < 1) {
@@ -51,7 +48,7 @@ async function measureGrowth() {
   const tables = [];
   for (const [index, curve] of chosen.entries()) {
     console.error(`${index + 1}/${chosen.length} ${curve.name}`);
-    const measured = await measureCurve(curve, rounds);
+    const measured = await measuredBy('growth-child.mjs', [curve.url, curve.name, rounds]);
     if (measured) tables.push(growthTable(curve, measured));
   }
   console.log([`${settings} · loadAfter ${load()}\nMedians of ${rounds} rounds.`, ...tables].join('\n\n'));
@@ -64,7 +61,7 @@ async function measureAll() {
   const rows = [];
   for (const [index, found] of chosen.entries()) {
     console.error(`${index + 1}/${chosen.length} ${found.name}`);
-    const measured = await measure(found);
+    const measured = await measuredBy('child.mjs', [found.url, found.name, rounds, found.warmUps ?? 2]);
     const { name, about, first, goal, unit = 'µs', file } = found;
     if (measured) rows.push({ name, about, first, goal, unit, file, ...measured });
   }
@@ -96,24 +93,5 @@ async function casesWith(wanted) {
     const text = `${file} ${name}`.toLowerCase();
     const isOfRow = values.row.length === 0 || values.row.some((row) => text.includes(`(row ${row})`));
     return isOfRow && wanted.every((word) => (word.endsWith('.mjs') ? file === word : text.includes(word.toLowerCase())));
-  });
-}
-
-/** Runs a case in a process of its own. One that fails is reported, and the others still run. */
-function measure({ url, name, warmUps = 2 }) {
-  return new Promise((resolve) => {
-    const child = fork(path.join(import.meta.dirname, 'lib', 'child.mjs'), [url, name, String(rounds), String(warmUps)], {
-      execArgv: ['--expose-gc', '--max-old-space-size=8192'],
-    });
-    const timer = setTimeout(() => child.kill('SIGKILL'), LIMIT_MS);
-    let answer;
-    child.on('message', (message) => {
-      answer = message;
-    });
-    child.on('exit', (code) => {
-      clearTimeout(timer);
-      if (!answer) console.error(code === null ? '  ended: it took too long' : `  failed, exit code ${code}`);
-      resolve(answer);
-    });
   });
 }

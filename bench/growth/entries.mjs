@@ -1,11 +1,9 @@
 import { createMesh } from '../../dist/index.js';
-import { SqliteStorage } from '../../dist/sqlite.js';
+import { inParts, onBoth, times } from '../lib/curves.mjs';
 import { seeded } from '../lib/measure.mjs';
 import { contentOf } from '../lib/talk.mjs';
-import { temporaryFile } from '../lib/temporary.mjs';
 
 const GROUPS = 100;
-const TOGETHER = 500;
 const OPERATIONS = [
   { operation: 'get', count: 2000 },
   { operation: 'set', count: 500 },
@@ -20,16 +18,10 @@ const keyOf = (n) => `group-${n % GROUPS}:${String(n).padStart(7, '0')}`;
 async function entries(size, options) {
   const mesh = createMesh(options);
   const { memory } = mesh;
-  for (let start = 0; start < size; start += TOGETHER) {
-    const some = Array.from({ length: Math.min(TOGETHER, size - start) }, (_, n) => start + n);
-    await Promise.all(some.map((n) => memory.set(keyOf(n), contentOf(n), { tags: [`tag-${n % GROUPS}`] })));
-  }
+  await inParts(size, (n) => memory.set(keyOf(n), contentOf(n), { tags: [`tag-${n % GROUPS}`] }));
   const below = seeded(1);
   const any = () => keyOf(below(size));
   let made = 0;
-  const times = (work) => async (count) => {
-    for (let n = 0; n < count; n++) await work(n);
-  };
   return {
     operations: {
       get: times(() => memory.get(any())),
@@ -47,20 +39,10 @@ async function entries(size, options) {
   };
 }
 
-const SIZES = [100, 1000, 10_000, 100_000];
-export const curves = [
-  {
-    name: 'entries, memory',
-    about: 'by the number of keys in shared memory, in a hundred groups with a tag each',
-    sizes: SIZES,
-    operations: OPERATIONS,
-    open: (size) => entries(size, {}),
-  },
-  {
-    name: 'entries, SQLite',
-    about: 'the same on a file, `synchronous` NORMAL',
-    sizes: SIZES,
-    operations: OPERATIONS,
-    open: async (size) => entries(size, { storage: await SqliteStorage.open(temporaryFile('mesh.db')) }),
-  },
-];
+export const curves = onBoth({
+  name: 'entries',
+  about: 'by the number of keys in shared memory, in a hundred groups with a tag each',
+  sizes: [100, 1000, 10_000, 100_000],
+  operations: OPERATIONS,
+  open: entries,
+});

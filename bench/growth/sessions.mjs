@@ -1,8 +1,7 @@
-import { SqliteStorage } from '../../dist/sqlite.js';
+import { onBoth, times } from '../lib/curves.mjs';
 import { seeded } from '../lib/measure.mjs';
 import { capabilitiesOf, idOf, populated } from '../lib/sessions.mjs';
 import { contentOf, LASTING } from '../lib/talk.mjs';
-import { temporaryFile } from '../lib/temporary.mjs';
 
 const OPERATIONS = [
   { operation: 'register and unregister', count: 300 },
@@ -25,9 +24,6 @@ async function sessions(size, options) {
   const inbox = hub.inbox(recipient);
   let made = 0;
   const one = () => registry.register({ id: `more-${made++}`, capabilities: capabilitiesOf(made), ...LASTING });
-  const times = (work) => async (count) => {
-    for (let n = 0; n < count; n++) await work(n);
-  };
   return {
     operations: {
       'register and unregister': times(async () => registry.unregister((await one()).id)),
@@ -47,19 +43,10 @@ async function sessions(size, options) {
   };
 }
 
-export const curves = [
-  {
-    name: 'sessions, memory',
-    about: 'by the number of live sessions of one process, three of fifty capabilities each',
-    sizes: [100, 1000, 10_000, 100_000],
-    operations: OPERATIONS,
-    open: (size) => sessions(size, {}),
-  },
-  {
-    name: 'sessions, SQLite',
-    about: 'the same on a file, `synchronous` NORMAL',
-    sizes: [100, 1000, 10_000, 100_000],
-    operations: OPERATIONS,
-    open: async (size) => sessions(size, { storage: await SqliteStorage.open(temporaryFile('mesh.db')) }),
-  },
-];
+export const curves = onBoth({
+  name: 'sessions',
+  about: 'by the number of live sessions of one process, three of fifty capabilities each',
+  sizes: [100, 1000, 10_000, 100_000],
+  operations: OPERATIONS,
+  open: sessions,
+});

@@ -1,19 +1,8 @@
-import { SqliteStorage } from '../../dist/sqlite.js';
+import { inParts, onBoth, times } from '../lib/curves.mjs';
 import { contentOf, pair } from '../lib/talk.mjs';
-import { temporaryFile } from '../lib/temporary.mjs';
 
-const TOGETHER = 500;
 const CYCLE = 'send → claim → ack';
 const TASK = 'delegate → claim → complete';
-const times = (work) => async (count) => {
-  for (let n = 0; n < count; n++) await work(n);
-};
-
-async function inParts(size, work) {
-  for (let start = 0; start < size; start += TOGETHER) {
-    await Promise.all(Array.from({ length: Math.min(TOGETHER, size - start) }, (_, n) => work(start + n)));
-  }
-}
 
 function cycleOf({ hub, planner, inbox }) {
   return times(async (n) => {
@@ -106,13 +95,4 @@ const KINDS = [
   },
 ];
 
-export const curves = KINDS.flatMap(({ name, about, open, operations }) => [
-  { name: `${name}, memory`, about, sizes: SIZES, operations, open: (size) => open(size, {}) },
-  {
-    name: `${name}, SQLite`,
-    about: `${about}; on a file, \`synchronous\` NORMAL`,
-    sizes: SIZES,
-    operations,
-    open: async (size) => open(size, { storage: await SqliteStorage.open(temporaryFile('mesh.db')) }),
-  },
-]);
+export const curves = KINDS.flatMap((kind) => onBoth({ ...kind, sizes: SIZES }));

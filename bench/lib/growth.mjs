@@ -1,11 +1,9 @@
-import { fork } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { amount, digits } from './report.mjs';
 
 const FOLDER = path.resolve(import.meta.dirname, '..', 'growth');
-const LIMIT_MS = 20 * 60_000;
 
 /** What grows, each a table: the same operation at several sizes, measured in turns. */
 export async function curvesWith(words) {
@@ -16,25 +14,6 @@ export async function curvesWith(words) {
     found.push(...curves.map(({ name, about, sizes }) => ({ url, file, name, about, sizes })));
   }
   return found.filter(({ file, name }) => words.every((word) => `${file} ${name}`.toLowerCase().includes(word.toLowerCase())));
-}
-
-/** Measures a curve in a process of its own. */
-export function measureCurve({ url, name }, rounds) {
-  return new Promise((resolve) => {
-    const child = fork(path.join(import.meta.dirname, 'growth-child.mjs'), [url, name, String(rounds)], {
-      execArgv: ['--expose-gc', '--max-old-space-size=16384'],
-    });
-    const timer = setTimeout(() => child.kill('SIGKILL'), LIMIT_MS);
-    let answer;
-    child.on('message', (message) => {
-      answer = message;
-    });
-    child.on('exit', (code) => {
-      clearTimeout(timer);
-      if (!answer) console.error(code === null ? '  ended: it took too long' : `  failed, exit code ${code}`);
-      resolve(answer);
-    });
-  });
 }
 
 /** One table a curve: operations down, sizes across, and how many times longer the last size takes than the first. */

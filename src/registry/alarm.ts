@@ -17,9 +17,9 @@ export interface AlarmOptions {
 const LOOK_MS = 1000;
 
 /**
- * Rings once: when an event names one of the sessions, a signal aborts, the log is closed, or `ms` have passed (a second at
- * the latest, if there are any). Set it, then look, then wait: what happens in between is not missed. Set, it is only once the log
- * knows from where on it is followed, for which a store may need time: hence the promise.
+ * Rings once: when an event names one of the sessions, a signal aborts, the log is closed, or `ms` have passed (a second
+ * at the latest, if there are any). Set it, then look, then wait: what happens in between is not missed. Set, it is only
+ * once the log knows from where on it is followed, for which a store may need time: hence the promise.
  */
 export async function setAlarm({ clock, log }: Engine, { sessions, signals = [], ms }: AlarmOptions): Promise<Alarm> {
   let resolve = (): void => {};

@@ -4,8 +4,8 @@ import type { JsonValue } from '../kernel/json.ts';
 import { checkAddresses, checkedCommit, checkList, LIMITS } from './checked.ts';
 import { ExpiryQueue } from './expiry-queue.ts';
 import { HintFan } from './hint-fan.ts';
-import { leasedKey, orderOf, padded, stampedKey, unleasedKey } from './keys.ts';
-import { SortedMap } from './sorted-map.ts';
+import { Change, Entry, isLive, Partition, recordOf } from './in-memory-entries.ts';
+import { leasedKey, orderOf, stampedKey, unleasedKey } from './keys.ts';
 import type {
   Address,
   Check,
@@ -303,73 +303,6 @@ export class InMemoryStorage implements Storage {
     }
     return { committed: false, conflicts };
   }
-}
-
-class Partition extends SortedMap<Entry> {
-  readonly name: string;
-
-  constructor(name: string) {
-    super();
-    this.name = name;
-  }
-}
-
-/** A record as it is kept. What callers get is made from it, so that a touch may change it in place. */
-class Entry {
-  readonly partition: Partition;
-  readonly key: string;
-  readonly order: string;
-  value: JsonValue;
-  revision: number;
-  /** Absent where it never does, which is told apart so that most entries need no number of their own for it. */
-  expiresAt: number | undefined = undefined;
-  /** Whether the expiry queue has it; `stale`: though it was removed. */
-  queued: 'no' | 'yes' | 'stale' = 'no';
-
-  constructor(partition: Partition, key: string, value: JsonValue, revision: number) {
-    this.partition = partition;
-    this.key = key;
-    this.order = orderOf(key);
-    this.value = value;
-    this.revision = revision;
-  }
-}
-
-/** What a commit does while it is applied. With takes it also remembers enough to be undone. */
-class Change {
-  readonly revision: number;
-  readonly at: number;
-  readonly taken: StoredRecord[] = [];
-  readonly partitions: string[] = [];
-  readonly journal: { readonly entry: Entry; readonly added: boolean }[] | undefined;
-  collisions: Address[] | undefined;
-  removed = false;
-  #stamp: string | undefined;
-
-  constructor(revision: number, at: number, undoable: boolean) {
-    this.revision = revision;
-    this.at = at;
-    this.journal = undoable ? [] : undefined;
-  }
-
-  get stamp(): string {
-    this.#stamp ??= padded(this.revision);
-    return this.#stamp;
-  }
-
-  touched(partition: string): void {
-    if (this.partitions[this.partitions.length - 1] !== partition) this.partitions.push(partition);
-  }
-}
-
-function isLive({ expiresAt }: Entry, at: number): boolean {
-  return expiresAt === undefined || expiresAt > at;
-}
-
-function recordOf(entry: Entry, value: JsonValue): StoredRecord {
-  const { partition, key, revision, expiresAt } = entry;
-  if (expiresAt === undefined) return { partition: partition.name, key, value, revision };
-  return { partition: partition.name, key, value, revision, expiresAt };
 }
 
 function orderOfEnd(end: string | undefined): string | undefined {

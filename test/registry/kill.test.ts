@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type KillNotice, MeshError, type Steer } from '../../src/index.ts';
+import { createTestMesh } from '../../src/testing/test-mesh.ts';
 import { mortal, wrapped } from '../support/registry-kill/storages.ts';
 import { endings, eventsOf, hear, isSettled, join, keysOf, openWorld, passUntil, quiet } from '../support/registry-kill/world.ts';
 import { storages } from '../support/storages.ts';
@@ -602,4 +603,15 @@ describe.each(storages)('kill on %s', (_name, open) => {
     );
     expect(told).toHaveLength(12);
   });
+});
+
+it('keeps what the owner gives to its end within the grace', async () => {
+  const { mesh, clock } = createTestMesh();
+  const handle = await mesh.registry.register({ id: 'a', heartbeat: 'manual' });
+  handle.signal.addEventListener('abort', () => void handle.end({ result: { partial: 7 }, reason: 'by myself' }));
+  const killing = mesh.registry.kill('a', { reason: 'budget', graceMs: 5000 });
+  await clock.advance(100);
+  expect((await killing).killed).toEqual([{ session: 'a', graceful: true }]);
+  expect(await mesh.registry.get('a')).toMatchObject({ state: 'killed', reason: 'budget', result: { partial: 7 } });
+  await mesh.close();
 });

@@ -8,7 +8,7 @@ export const MISTAKES = [
   // Storage.
   {
     name: 'a record is still seen in the millisecond in which it expires',
-    file: 'src/storage/in-memory-storage.ts',
+    file: 'src/storage/in-memory-entries.ts',
     find: 'return expiresAt === undefined || expiresAt > at;',
     replace: 'return expiresAt === undefined || expiresAt >= at;',
     test: 'test/storage/conformance.test.ts',

@@ -63,7 +63,7 @@ export class Known {
   put(partition: string, key: string, fact: Fact): void {
     const known = this.#partitions.get(partition);
     if (!known) return;
-    if (known.facts.size > 0 && known.facts.has(key)) known.facts.set(key, fact);
+    if (known.facts.has(key)) known.facts.set(key, fact);
     if (known.atMost !== undefined) known.atMost += 1;
   }
 

@@ -62,14 +62,3 @@ it('a message of an unknown id is not found, whatever the id looks like', async 
   }
   await mesh.close();
 });
-
-it('what the owner gives to its end within the grace of a kill is kept', async () => {
-  const { mesh, clock } = createTestMesh();
-  const handle = await mesh.registry.register({ id: 'a', heartbeat: 'manual' });
-  handle.signal.addEventListener('abort', () => void handle.end({ result: { partial: 7 }, reason: 'by myself' }));
-  const killing = mesh.registry.kill('a', { reason: 'budget', graceMs: 5000 });
-  await clock.advance(100);
-  expect((await killing).killed).toEqual([{ session: 'a', graceful: true }]);
-  expect(await mesh.registry.get('a')).toMatchObject({ state: 'killed', reason: 'budget', result: { partial: 7 } });
-  await mesh.close();
-});
