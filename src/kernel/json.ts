@@ -43,7 +43,7 @@ export function toJson(value: unknown, name: string, maxBytes: number, room = NO
     }
   }
   if (typeof accepted === 'object' && accepted !== null && accepted !== value) {
-    new Acceptance(accepted, new Mark(pass));
+    new Acceptance(accepted, pass);
     return Object.freeze(accepted);
   }
   return accepted;
@@ -80,7 +80,7 @@ export function parseAccepted(text: string): JsonValue {
     const pass = new Pass(NO_LIMITS);
     pass.bytesAtMost = text.length * 3;
     pass.adopt(value, 1);
-    new Acceptance(value, new Mark(pass));
+    new Acceptance(value, pass);
   }
   return value;
 }
@@ -90,16 +90,44 @@ export function parseAccepted(text: string): JsonValue {
  * well, frozen in place, with nothing copied. Nobody else may hold it yet.
  */
 export function acceptOwn(record: object): JsonValue {
-  if (Acceptance.of(record)) return record as JsonValue;
+  if (Acceptance.has(record)) return record as JsonValue;
   const pass = new Pass(NO_LIMITS);
   pass.own(record, 1);
-  new Acceptance(record, new Mark(pass));
+  new Acceptance(record, pass);
   return record as JsonValue;
+}
+
+/**
+ * The same of a flat record, with nothing walked: whoever calls knows how many bytes of JSON it takes at most besides
+ * the accepted values `inside` it, and has frozen its lists. For what is made most often.
+ */
+export function acceptFlat(record: object, bytes: number, ...inside: readonly (JsonValue | undefined)[]): JsonValue {
+  if (Acceptance.has(record)) return record as JsonValue;
+  const mark = { bytesAtMost: bytes, parts: FLAT_PARTS, height: FLAT_HEIGHT };
+  for (const value of inside) {
+    if (value === undefined) continue;
+    const known = typeof value === 'object' && value !== null ? Acceptance.of(value) : undefined;
+    mark.bytesAtMost += known?.bytesAtMost ?? jsonBytesAtMost(value);
+    mark.parts += known?.parts ?? 0;
+    if (known && known.height >= mark.height) mark.height = known.height + 1;
+  }
+  new Acceptance(record, mark);
+  Object.freeze(record);
+  return record as JsonValue;
+}
+
+/** A flat record has no more fields and list items than this, and no list in a list. */
+const FLAT_PARTS = 256;
+const FLAT_HEIGHT = 2;
+
+/** An upper bound of the size of a text as UTF-8 JSON. */
+export function textBytesAtMost(text: string | undefined): number {
+  return text === undefined ? 0 : text.length * MAX_UNIT_BYTES + 2;
 }
 
 /** An upper bound of the size of an accepted value as UTF-8 JSON. Costs no walk. */
 export function jsonBytesAtMost(value: JsonValue): number {
-  if (typeof value === 'string') return value.length * MAX_UNIT_BYTES + 2;
+  if (typeof value === 'string') return textBytesAtMost(value);
   if (typeof value !== 'object' || value === null) return MAX_NUMBER_BYTES;
   return Acceptance.of(value)?.bytesAtMost ?? utf8Length(JSON.stringify(value));
 }
@@ -176,23 +204,32 @@ class Pass {
     this.parts += 1;
     if (depth > this.height) this.height = depth;
     this.bytesAtMost += 3;
-    for (const key in value) {
-      const member: unknown = (value as Record<string, unknown>)[key];
-      this.parts += 1;
-      this.bytesAtMost += key.length * MAX_UNIT_BYTES + 3;
-      if (typeof member === 'string') this.bytesAtMost += member.length * MAX_UNIT_BYTES + 3;
-      else if (typeof member !== 'object' || member === null) this.bytesAtMost += MAX_NUMBER_BYTES + 1;
-      else {
-        const known = Acceptance.of(member);
-        if (!known) this.own(member, depth + 1);
-        else {
-          this.bytesAtMost += known.bytesAtMost + 1;
-          this.parts += known.parts;
-          if (depth + known.height > this.height) this.height = depth + known.height;
-        }
+    if (Array.isArray(value)) {
+      for (let n = 0; n < value.length; n++) this.#ownMember(value[n], depth);
+    } else {
+      const keys = Object.keys(value);
+      for (let n = 0; n < keys.length; n++) {
+        const key = keys[n] as string;
+        this.bytesAtMost += key.length * MAX_UNIT_BYTES + 3;
+        this.#ownMember((value as Record<string, unknown>)[key], depth);
       }
     }
     Object.freeze(value);
+  }
+
+  #ownMember(member: unknown, depth: number): void {
+    this.parts += 1;
+    if (typeof member === 'string') this.bytesAtMost += member.length * MAX_UNIT_BYTES + 3;
+    else if (typeof member !== 'object' || member === null) this.bytesAtMost += MAX_NUMBER_BYTES + 1;
+    else {
+      const known = Acceptance.of(member);
+      if (!known) this.own(member, depth + 1);
+      else {
+        this.bytesAtMost += known.bytesAtMost + 1;
+        this.parts += known.parts;
+        if (depth + known.height > this.height) this.height = depth + known.height;
+      }
+    }
   }
 
   #reuse(value: JsonValue, known: Mark, depth: number): JsonValue | undefined {
@@ -259,17 +296,37 @@ function hasSymbols(source: object): boolean {
   return Object.getOwnPropertySymbols(source).length > 0;
 }
 
-/** What stays known of an accepted value: no more than is needed, since every stored value has one. */
-class Mark {
+/** What stays known of an accepted value. */
+interface Mark {
   readonly bytesAtMost: number;
   readonly parts: number;
   readonly height: number;
+}
 
-  constructor({ bytesAtMost, parts, height }: Pass) {
-    this.bytesAtMost = bytesAtMost;
-    this.parts = parts;
-    this.height = height;
+/**
+ * Every stored value has a mark, so that of a small one is a small integer, which takes no memory of its own:
+ * 14 bits of bytes, 9 of parts, 7 of height.
+ */
+type PackedMark = number;
+
+const BYTES_BITS = 14;
+const PARTS_BITS = 9;
+const HEIGHT_BITS = 7;
+
+function packed({ bytesAtMost, parts, height }: Mark): PackedMark | Mark {
+  if (bytesAtMost >= 1 << BYTES_BITS || parts >= 1 << PARTS_BITS || height >= 1 << HEIGHT_BITS) {
+    return { bytesAtMost, parts, height };
   }
+  return (((height << PARTS_BITS) | parts) << BYTES_BITS) | bytesAtMost;
+}
+
+function unpacked(mark: PackedMark | Mark): Mark {
+  if (typeof mark !== 'number') return mark;
+  return {
+    bytesAtMost: mark & ((1 << BYTES_BITS) - 1),
+    parts: (mark >>> BYTES_BITS) & ((1 << PARTS_BITS) - 1),
+    height: mark >>> (BYTES_BITS + PARTS_BITS),
+  };
 }
 
 class Adopted {
@@ -285,14 +342,18 @@ class Adopted {
  * collector, which a WeakMap of every stored value would.
  */
 class Acceptance extends Adopted {
-  readonly #mark: Mark;
+  readonly #mark: PackedMark | Mark;
 
   constructor(target: object, mark: Mark) {
     super(target);
-    this.#mark = mark;
+    this.#mark = packed(mark);
+  }
+
+  static has(value: object): boolean {
+    return #mark in value;
   }
 
   static of(value: object): Mark | undefined {
-    return #mark in value ? value.#mark : undefined;
+    return #mark in value ? unpacked(value.#mark) : undefined;
   }
 }

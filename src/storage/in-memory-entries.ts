@@ -1,15 +1,36 @@
 import type { JsonValue } from '../kernel/json.ts';
 import { orderOf, padded } from './keys.ts';
 import { SortedMap } from './sorted-map.ts';
-import type { Address, StoredRecord } from './storage.ts';
+import type { Address, KeyRange, StoredRecord } from './storage.ts';
 
 /** The records of a partition in their order. */
 export class Partition extends SortedMap<Entry> {
   readonly name: string;
+  /** As long as each key is its own order, a key or an end of a range compares with them as it is. */
+  #plain = true;
 
   constructor(name: string) {
     super();
     this.name = name;
+  }
+
+  override add(entry: Entry): void {
+    if (entry.order !== entry.key) this.#plain = false;
+    super.add(entry);
+  }
+
+  find(key: string): Entry | undefined {
+    return this.get(this.orderOf(key));
+  }
+
+  /** What stands for this key, which may be that of no record, in comparisons with the records that are there. */
+  orderOf(key: string): string {
+    return this.#plain ? key : orderOf(key);
+  }
+
+  /** Calls back with the entries of a range, in order or reverse, until one answers `false`. */
+  visit({ start, end }: KeyRange, reverse: boolean, visit: (entry: Entry) => boolean): void {
+    this.walk(start && this.orderOf(start), end && this.orderOf(end), reverse, visit);
   }
 }
 

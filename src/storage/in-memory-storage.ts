@@ -5,7 +5,7 @@ import { checkAddresses, checkedCommit, checkList, LIMITS } from './checked.ts';
 import { ExpiryQueue } from './expiry-queue.ts';
 import { HintFan } from './hint-fan.ts';
 import { Change, Entry, isLive, Partition, recordOf } from './in-memory-entries.ts';
-import { leasedKey, orderOf, stampedKey, unleasedKey } from './keys.ts';
+import { leasedKey, stampedKey, unleasedKey } from './keys.ts';
 import type {
   Address,
   Check,
@@ -82,7 +82,7 @@ export class InMemoryStorage implements Storage {
     const { limit = LIMITS.page, reverse = false, values = true } = range;
     const now = this.clock.now();
     const records: StoredRecord[] = [];
-    this.#partitions.get(partition)?.walk(orderOfEnd(range.start), orderOfEnd(range.end), reverse, (entry) => {
+    this.#partitions.get(partition)?.visit(range, reverse, (entry) => {
       if (isLive(entry, now)) records.push(recordOf(entry, values ? entry.value : null));
       return records.length < limit;
     });
@@ -100,11 +100,11 @@ export class InMemoryStorage implements Storage {
     for (const entry of deletes) this.#delete(entry, change);
     for (const take of takes) this.#take(take, change);
     if (change.collisions) return this.#undo(change, change.collisions);
-    // A delete or take of this commit may have removed one, and another may have come to its place.
-    const isRemoved = (entry: Entry): boolean => change.removed && entry.partition.get(entry.order) !== entry;
     for (let n = 0; n < touched.length; n++) {
       const entry = touched[n] as Entry;
-      if (!isRemoved(entry)) this.#expire(entry, at + (touches[n] as Touch).ttlMs);
+      // A delete or take of this commit may have removed it, and another may have come to its place.
+      if (change.removed && entry.partition.get(entry.order) !== entry) continue;
+      this.#expire(entry, at + (touches[n] as Touch).ttlMs);
     }
     for (let position = 0; position < puts.length; position++) this.#put(puts[position] as Put, position, change);
     if (change.partitions.length > 0) {
@@ -134,7 +134,7 @@ export class InMemoryStorage implements Storage {
   #find(address: Address): Entry | undefined {
     const key = address?.key;
     if (typeof key !== 'string') return undefined;
-    return this.#partitions.get(address.partition)?.get(orderOf(key));
+    return this.#partitions.get(address.partition)?.find(key);
   }
 
   /** What does not hold. The entries of touches that do are left in `touched`. */
@@ -165,7 +165,7 @@ export class InMemoryStorage implements Storage {
     const partition = this.#partitions.get(name);
     if (!partition || partition.size < enough) return false;
     let count = 0;
-    partition.walk(orderOf(start), undefined, false, (entry) => {
+    partition.visit({ start }, false, (entry) => {
       if (isLive(entry, at)) count += 1;
       return count < enough;
     });
@@ -186,7 +186,7 @@ export class InMemoryStorage implements Storage {
     for (const entry of found) this.#remove(entry, change);
     for (const entry of found) {
       const key = leaseMs === undefined ? unleasedKey(entry.key) : leasedKey(entry.key, change.at + leaseMs);
-      const occupant = this.#find({ partition: to, key });
+      const occupant = this.#partitions.get(to)?.find(key);
       if (occupant && isLive(occupant, change.at)) {
         (change.collisions ??= []).push({ partition: to, key });
         continue;
@@ -200,9 +200,9 @@ export class InMemoryStorage implements Storage {
   #put({ partition, key: given, value, ttlMs, stamped }: Put, position: number, change: Change): void {
     const expiresAt = ttlMs === undefined ? undefined : change.at + ttlMs;
     const key = stamped ? stampedKey(given, change.stamp, position) : given;
+    const kept = this.#partitions.get(partition);
     // What stands behind everything else was not there before.
-    const entry =
-      stamped && this.#partitions.get(partition)?.endsBefore(orderOf(key)) ? undefined : this.#find({ partition, key });
+    const entry = stamped && kept?.endsBefore(kept.orderOf(key)) ? undefined : kept?.find(key);
     if (!entry) {
       this.#add(partition, key, value, expiresAt, change);
       return;
@@ -214,9 +214,9 @@ export class InMemoryStorage implements Storage {
   }
 
   /** The first records of a range that have not expired. */
-  #first(name: string, { start, end }: KeyRange, limit: number, at: number): Entry[] {
+  #first(name: string, range: KeyRange, limit: number, at: number): Entry[] {
     const found: Entry[] = [];
-    this.#partitions.get(name)?.walk(orderOfEnd(start), orderOfEnd(end), false, (entry) => {
+    this.#partitions.get(name)?.visit(range, false, (entry) => {
       if (isLive(entry, at)) found.push(entry);
       return found.length < limit;
     });
@@ -303,8 +303,4 @@ export class InMemoryStorage implements Storage {
     }
     return { committed: false, conflicts };
   }
-}
-
-function orderOfEnd(end: string | undefined): string | undefined {
-  return end === undefined ? undefined : orderOf(end);
 }

@@ -50,12 +50,19 @@ export function prefixRange(prefix: string): KeyRange {
 
 /** A time or revision in 16 digits, so that text order is number order. */
 export function padded(number: number): string {
-  return String(number).padStart(REVISION_DIGITS, '0');
+  if (number !== paddedLast.number) paddedLast = { number, text: String(number).padStart(REVISION_DIGITS, '0') };
+  return paddedLast.text;
 }
+
+/** Who names a revision or a time often names it again next. */
+let paddedLast = { number: 0, text: '0'.repeat(REVISION_DIGITS) };
+
+/** The positions that a commit has, each as text. */
+const POSITIONS: readonly string[] = Array.from({ length: 1000 }, (_, n) => String(n).padStart(POSITION_DIGITS, '0'));
 
 /** The sort key of a stamped put: its prefix, the commit's revision as `padded` gives it, its position in the commit. */
 export function stampedKey(prefix: string, paddedRevision: string, position: number): string {
-  return prefix + paddedRevision + String(position).padStart(POSITION_DIGITS, '0');
+  return prefix + paddedRevision + (POSITIONS[position] ?? String(position).padStart(POSITION_DIGITS, '0'));
 }
 
 /** The sort key of a taken record: the deadline, `>`, the key it had without one. */

@@ -100,5 +100,5 @@ export function sharedStamp({ revision }: StoredRecord, { shared }: SharedRecord
 }
 
 function view(place: MessagePlace, record: MessageRecord): Message {
-  return Object.freeze(viewOf(messageIdOf(place), record));
+  return viewOf(messageIdOf(place), record);
 }

@@ -5,7 +5,7 @@ import { type Address, type MaybePromise, type StoredRecord, type Take, whenDone
 import type { Actor, HubCore } from '../hub-core.ts';
 import type { Bodies } from './bodies.ts';
 import { claimedPartition, markerAddress, readyPartition, stampOfReference, type Tally, tallyOf, tallyValue } from './mailbox.ts';
-import { isExpired, type Message, type MessageType } from './message.ts';
+import { isExpired, type Message, type MessagePlace, type MessageType } from './message.ts';
 import { type Open, stageDead, stageExpired, stagePurged } from './outcomes.ts';
 import { assertLeased, type Routes } from './routes.ts';
 
@@ -17,7 +17,7 @@ export interface Claim extends Open {
   revision: number;
   deadline: number;
   /** A reply has settled it. */
-  answered?: boolean;
+  answered: boolean;
 }
 
 export interface ClaimOptions {
@@ -52,37 +52,52 @@ export class Claims {
   }
 
   /**
-   * Claims the next messages of a mailbox. What has expired meanwhile is removed and told instead.
+   * Claims the next messages of a mailbox, at once where the storage answers at once. What has expired meanwhile is
+   * removed and told instead.
    * @throws MeshError `not_alive`, `lease_lost`
    */
-  async claim(actor: Actor, { limit, visibilityMs, types }: ClaimOptions): Promise<Claim[]> {
-    const session = actor.id;
-    const takes = types ? await this.#takesOf(session, types, limit, visibilityMs) : [takeFirst(session, limit, visibilityMs)];
-    if (takes.length === 0) return [];
-    const taking = this.#take(actor, takes);
-    const taken = taking instanceof Promise ? await taking : taking;
-    if (taken.length === 0) return [];
-    const found = this.#bodies.read(taken.map(({ key }) => ({ mailbox: session, stamp: stampOfReference(key) })));
-    const messages = found instanceof Promise ? await found : found;
+  claim(actor: Actor, { limit, visibilityMs, types }: ClaimOptions): MaybePromise<Claim[]> {
+    if (!types) return this.#claim(actor, [takeFirst(actor.id, limit, visibilityMs)]);
+    return this.#takesOf(actor.id, types, limit, visibilityMs).then((takes) =>
+      takes.length === 0 ? [] : this.#claim(actor, takes),
+    );
+  }
+
+  #claim(actor: Actor, takes: readonly Take[]): MaybePromise<Claim[]> {
+    return whenDone(this.#take(actor, takes), (taken) => {
+      if (taken.length === 0) return [];
+      const places = taken.map(({ key }): MessagePlace => ({ mailbox: actor.id, stamp: stampOfReference(key) }));
+      return whenDone(this.#bodies.read(places), (messages) => this.#claims(places, taken, messages));
+    });
+  }
+
+  #claims(
+    places: readonly MessagePlace[],
+    taken: readonly StoredRecord[],
+    messages: readonly (Message | undefined)[],
+  ): MaybePromise<Claim[]> {
     const claims: Claim[] = [];
-    const gone: Claim[] = [];
+    let gone: Claim[] | undefined;
     const now = this.#core.engine.now();
-    taken.forEach(({ partition, key, value, revision }, n) => {
+    for (let n = 0; n < taken.length; n++) {
+      const { partition, key, value, revision } = taken[n] as StoredRecord;
+      const { mailbox: session, stamp } = places[n] as MessagePlace;
       const message = messages[n];
-      const claim = {
+      const claim: Claim = {
         session,
-        stamp: stampOfReference(key),
+        stamp,
         message: message as Message,
         tally: tallyOf(value),
         address: { partition, key },
         revision,
         deadline: deadlineOf(key) ?? 0,
+        answered: false,
       };
-      if (!message || isExpired(message, now)) gone.push(claim);
+      if (!message || isExpired(message, now)) (gone ??= []).push(claim);
       else claims.push(claim);
-    });
-    for (const claim of gone) await this.#drop(claim);
-    return claims;
+    }
+    if (!gone) return claims;
+    return this.#dropAll(gone).then(() => claims);
   }
 
   /**
@@ -209,14 +224,16 @@ export class Claims {
     await this.#core.nextTurn();
   }
 
-  /** Nobody gets it any more: it has expired, or is not even kept. */
-  async #drop(claim: Claim): Promise<void> {
-    const draft = new Draft();
-    draft.checks.push({ ...claim.address, revision: claim.revision });
-    draft.deletes.push(claim.address);
-    const stage = claim.message ? stageExpired : stagePurged;
-    stage(draft, this.#core.engine, claim.session, [claim]);
-    await this.#core.engine.commit(draft);
+  /** Nobody gets them any more: they have expired, or are not even kept. */
+  async #dropAll(gone: readonly Claim[]): Promise<void> {
+    for (const claim of gone) {
+      const draft = new Draft();
+      draft.checks.push({ ...claim.address, revision: claim.revision });
+      draft.deletes.push(claim.address);
+      const stage = claim.message ? stageExpired : stagePurged;
+      stage(draft, this.#core.engine, claim.session, [claim]);
+      await this.#core.engine.commit(draft);
+    }
   }
 }
 

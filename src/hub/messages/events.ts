@@ -1,5 +1,34 @@
-import type { LoggedEvent } from '../../storage/events/event-reader.ts';
-import type { MessageTarget, MessageType } from './message.ts';
+import { acceptFlat, type JsonValue } from '../../kernel/json.ts';
+import { eventPut, type LoggedEvent, stampedField } from '../../storage/events/event-reader.ts';
+import type { Put } from '../../storage/storage.ts';
+import { NamesOf } from '../names-of.ts';
+import { type MessageRecord, type MessageTarget, type MessageType, messageIdPrefix } from './message.ts';
+
+/** What an event takes besides its texts, which are ids of characters that JSON leaves as they are. */
+const EVENT_BYTES = 256;
+const ID_BYTES = 160;
+/** Most messages are the first put of their commit, and so name it alike. */
+const FIRST_TO = new NamesOf(stampedField('message', '', 0), messageIdPrefix(''));
+
+/** The put of `message_sent`, of a message to one session that the same commit puts at this position. */
+export function sentEventPut(
+  at: number,
+  session: string,
+  { from, type, replyTo, waiter, settled }: MessageRecord,
+  position: number,
+): Put {
+  const stamped = position === 0 ? FIRST_TO.of(session) : stampedField('message', messageIdPrefix(session), position);
+  const event: Record<string, JsonValue> = { name: 'message_sent', at, from, session, type, stamped };
+  if (replyTo !== undefined) event['replyTo'] = replyTo;
+  if (settled && waiter !== undefined) event['waiter'] = waiter;
+  return eventPut(acceptFlat(event, EVENT_BYTES + 5 * ID_BYTES));
+}
+
+/** The put of `message_acked`. */
+export function ackedEventPut(at: number, session: string, messages: readonly string[]): Put {
+  const event = { name: 'message_acked', at, session, messages: Object.freeze(messages) };
+  return eventPut(acceptFlat(event, EVENT_BYTES + ID_BYTES * (1 + messages.length)));
+}
 
 /** What the hub tells about messages. Ids only, never what a message says. */
 export type MessageEvents = {

@@ -3,6 +3,7 @@ import type { JsonValue } from '../../kernel/json.ts';
 import type { Session } from '../../registry/session.ts';
 import { Draft } from '../../storage/draft.ts';
 import type { DueOutcome } from '../../storage/due.ts';
+import { stampedField } from '../../storage/events/event-reader.ts';
 import type { Address } from '../../storage/storage.ts';
 import type { Actor, HubCore } from '../hub-core.ts';
 import { mailAddress, mailOf, readyPartition, stampAt } from './mailbox.ts';
@@ -82,7 +83,7 @@ export class FanOut {
         this.#forgetNew(standings);
         const id = messageIdOf({ mailbox: SHARED, stamp: stampAt(result.revision, position) });
         const shown = standings.slice(0, SHOWN).map(({ session, state }) => ({ session, state }));
-        return { message: Object.freeze(viewOf(id, record)), recipients: shown, total: standings.length };
+        return { message: viewOf(id, record), recipients: shown, total: standings.length };
       }
       const repeated = idempotencyKey === undefined ? undefined : await this.repeated(actor, record, idempotencyKey);
       if (repeated) return repeated;
@@ -137,7 +138,7 @@ export class FanOut {
         const stamp = stampAt(result.revision, position);
         while (await this.#reachNext(intentId)) await this.#core.nextTurn();
         return {
-          message: Object.freeze(viewOf(messageIdOf({ mailbox: SHARED, stamp }), record)),
+          message: viewOf(messageIdOf({ mailbox: SHARED, stamp }), record),
           recipients: shown,
           total: audience.length,
         };
@@ -233,7 +234,9 @@ export class FanOut {
 
   #stageSent(draft: Draft, { from, to, type }: MessageRecord, position: number, recipients: number): void {
     const fields = { from, to: to as JsonValue, type, recipients };
-    draft.puts.push(this.#core.engine.log.put('message_sent', fields, { message: [messageIdPrefix(SHARED), position] }));
+    draft.puts.push(
+      this.#core.engine.log.put('message_sent', fields, stampedField('message', messageIdPrefix(SHARED), position)),
+    );
   }
 
   #deliveredEvent({ from, to, type }: MessageRecord, stamp: string, recipients: number) {

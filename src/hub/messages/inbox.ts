@@ -3,6 +3,7 @@ import { MeshError } from '../../kernel/errors.ts';
 import { callback, parse } from '../../kernel/inputs.ts';
 import { sessionTopic } from '../../registry/events.ts';
 import { isTerminal, stateOf } from '../../registry/session.ts';
+import { type MaybePromise, whenDone } from '../../storage/storage.ts';
 import { setHubAlarm } from '../alarm.ts';
 import type { Actor, HubCore } from '../hub-core.ts';
 import type { Claim, Claims } from './claims.ts';
@@ -36,12 +37,19 @@ export interface InboxParts {
   readonly signal: AbortSignal | undefined;
 }
 
+/** What is to be claimed, and whether it is waited for until there is any. */
+interface Wanted {
+  readonly limit: number;
+  readonly types: readonly MessageType[] | undefined;
+  readonly isPatient: boolean;
+}
+
 const NOTHING: ReceiveOptions = {};
 const RECEIVE_ONE = parse(RECEIVE, NOTHING, 'options');
 
-/** After so many deliveries in a row, or so many milliseconds, everything else has its turn. */
 /** While it always finds something, it looks that often for claims of others that have lapsed. */
 const LOOK_MS = 1000;
+/** After so many deliveries in a row, or so many milliseconds, everything else has its turn. */
 const YIELD_AFTER = 64;
 const YIELD_MS = 10;
 
@@ -121,13 +129,14 @@ export class Inbox {
     readonly signal?: AbortSignal | undefined;
     readonly until?: number;
   }): Promise<Claim[] | undefined> {
-    const { core, actor, settling, visibilityMs } = this.#parts;
-    const isPatient = until === undefined;
+    const { core, actor, settling } = this.#parts;
+    const wanted: Wanted = { limit, types, isPatient: until === undefined };
     for (;;) {
       this.#throwIfAborted(signal);
       if (this.#isOver()) return undefined;
       // Claims first: a mailbox that has mail needs no alarm.
-      const claimed = await settling.remember(this.#claimNow(limit, types, visibilityMs, isPatient));
+      const claiming = settling.remember(this.#claimNow(wanted));
+      const claimed = claiming instanceof Promise ? await claiming : claiming;
       if (claimed === undefined || core.closed) return undefined;
       if (claimed.length > 0) return claimed;
       if (until !== undefined && core.engine.now() >= until) {
@@ -141,7 +150,7 @@ export class Inbox {
       try {
         await core.engine.log.ready();
         if (core.closed) return undefined;
-        const again = await settling.remember(this.#claimNow(limit, types, visibilityMs, isPatient));
+        const again = await settling.remember(this.#claimNow(wanted));
         if (again === undefined || core.closed) return undefined;
         if (again.length > 0) return again;
         if (await this.#recover()) continue;
@@ -177,29 +186,47 @@ export class Inbox {
    * What there is at this moment; nothing at all when the session or the mesh is over. Whoever is patient waits for a
    * session that is offline to come back.
    */
-  async #claimNow(
-    limit: number,
-    types: readonly MessageType[] | undefined,
-    visibilityMs: number,
-    isPatient: boolean,
-  ): Promise<Claim[] | undefined> {
-    const { actor, claims, core } = this.#parts;
+  #claimNow(wanted: Wanted): MaybePromise<Claim[] | undefined> {
+    const { core } = this.#parts;
+    if (!this.#isTakenUp || this.#mustLook(core.engine.now())) return this.#lookAndClaim(wanted);
+    try {
+      const claiming = this.#take(wanted);
+      if (!(claiming instanceof Promise)) return claiming;
+      return claiming.catch((error: unknown) => this.#nothing(error, wanted));
+    } catch (error) {
+      return this.#nothing(error, wanted);
+    }
+  }
+
+  async #lookAndClaim(wanted: Wanted): Promise<Claim[] | undefined> {
     try {
       if (!this.#isTakenUp) {
         this.#takenUp ??= this.#takeUp();
         await this.#takenUp;
         this.#isTakenUp = true;
       }
-      if (this.#mustLook(core.engine.now())) await this.#recover();
-      const claimed = await claims.claim(actor, { limit, visibilityMs, types });
+      if (this.#mustLook(this.#parts.core.engine.now())) await this.#recover();
+      return await this.#take(wanted);
+    } catch (error) {
+      return this.#nothing(error, wanted);
+    }
+  }
+
+  #take({ limit, types }: Wanted): MaybePromise<Claim[]> {
+    const { actor, claims, visibilityMs } = this.#parts;
+    return whenDone(claims.claim(actor, { limit, visibilityMs, types }), (claimed) => {
       for (const { deadline } of claimed) this.#lapseAt = Math.min(this.#lapseAt ?? deadline, deadline);
       return claimed;
-    } catch (error) {
-      if (this.#isOver()) return undefined;
-      if (!isPatient || !this.#isTakenUp || !MeshError.is(error, 'not_alive')) throw error;
-      const snapshot = await core.sessions.read(actor.id);
-      return snapshot && !isTerminal(stateOf(snapshot)) ? [] : undefined;
-    }
+    });
+  }
+
+  /** Why there is nothing: it is over, or whoever is patient has to wait; else the error is the caller's. */
+  async #nothing(error: unknown, { isPatient }: Wanted): Promise<Claim[] | undefined> {
+    const { actor, core } = this.#parts;
+    if (this.#isOver()) return undefined;
+    if (!isPatient || !this.#isTakenUp || !MeshError.is(error, 'not_alive')) throw error;
+    const snapshot = await core.sessions.read(actor.id);
+    return snapshot && !isTerminal(stateOf(snapshot)) ? [] : undefined;
   }
 
   #mustLook(now: number): boolean {

@@ -1,6 +1,7 @@
 import type { JsonValue } from '../../kernel/json.ts';
-import { padded, stampedKey, unleasedKey } from '../../storage/keys.ts';
+import { padded, STAMP_LENGTH, stampedKey } from '../../storage/keys.ts';
 import type { Address, Put, StoredRecord } from '../../storage/storage.ts';
+import { NamesOf } from '../names-of.ts';
 import { type Priority, priorityDigit } from '../priority.ts';
 import type { MailRecord } from './message.ts';
 
@@ -9,19 +10,22 @@ import type { MailRecord } from './message.ts';
  * reference stands in `ready` or `claimed`, put right behind it in the same commit, so that each is found from the other.
  */
 
+const MAIL = new NamesOf('mail/');
+const READY = new NamesOf('ready/');
+const CLAIMED = new NamesOf('claimed/');
 export const MARKERS = 'mailboxes';
 export const DEAD = 'dead';
 
 export function mailPartition(mailbox: string): string {
-  return `mail/${mailbox}`;
+  return MAIL.of(mailbox);
 }
 
 export function readyPartition(session: string): string {
-  return `ready/${session}`;
+  return READY.of(session);
 }
 
 export function claimedPartition(session: string): string {
-  return `claimed/${session}`;
+  return CLAIMED.of(session);
 }
 
 /** Says of a message that is neither open nor dead nor acked what became of it. */
@@ -61,7 +65,7 @@ export function readyAddress(session: string, stamp: string, priority: Priority)
 
 /** The stamp of the message to which a reference, ready or claimed, belongs. */
 export function stampOfReference(key: string): string {
-  return stampBehind(unleasedKey(key).slice(1), -REFERENCE_OFFSET);
+  return stampBehind(key.slice(-STAMP_LENGTH), -REFERENCE_OFFSET);
 }
 
 /** How a delivery went before: so often without success, and why the last time. */

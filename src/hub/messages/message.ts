@@ -1,6 +1,6 @@
 import { MeshError } from '../../kernel/errors.ts';
 import { ID_PATTERN } from '../../kernel/inputs.ts';
-import type { JsonObject, JsonValue } from '../../kernel/json.ts';
+import { acceptFlat, acceptOwn, type JsonObject, type JsonValue, textBytesAtMost } from '../../kernel/json.ts';
 import { STAMP_LENGTH } from '../../storage/keys.ts';
 import type { Priority } from '../priority.ts';
 
@@ -100,6 +100,19 @@ export function unknownMessage(id: string): MeshError {
   return new MeshError('not_found', 'expected a message that is kept, got none of this id', { details: { message: id } });
 }
 
+/** A message as it is stored, accepted: its parts were checked one by one. */
+export function acceptMail(mail: MailRecord): JsonValue {
+  if (isShared(mail)) return acceptOwn(mail);
+  const { to, subject, body, threadId, data, headers } = mail;
+  const target = typeof to === 'string' ? undefined : (to as JsonValue);
+  if (target !== undefined) acceptOwn(target as object);
+  const texts = textBytesAtMost(subject) + textBytesAtMost(body) + textBytesAtMost(threadId);
+  return acceptFlat(mail, MAIL_BYTES + texts, data, headers, target);
+}
+
+/** What a message takes besides its texts and data: names, numbers, and up to five ids. */
+const MAIL_BYTES = 1024;
+
 export function isShared(record: MailRecord): record is SharedRecord {
   return 'shared' in record;
 }
@@ -109,9 +122,23 @@ export function isExpired({ expiresAt }: { readonly expiresAt?: number }, now: n
   return expiresAt !== undefined && now >= expiresAt;
 }
 
+/** What callers see of a stored message, frozen. By hand, since to spread a frozen object takes as long as to send one. */
 export function viewOf(id: string, record: MessageRecord): Message {
-  const threadId = record.threadId ?? id;
-  if (record.waiter === undefined) return { id, ...record, threadId };
-  const { waiter: _waiter, settled: _settled, ...shown } = record;
-  return { id, ...shown, threadId };
+  const { from, to, type, subject, body, data, priority, replyTo, headers, at, expiresAt } = record;
+  const view: { -readonly [Field in keyof Message]: Message[Field] } = {
+    id,
+    from,
+    to,
+    type,
+    priority,
+    threadId: record.threadId ?? id,
+    at,
+  };
+  if (subject !== undefined) view.subject = subject;
+  if (body !== undefined) view.body = body;
+  if (data !== undefined) view.data = data;
+  if (replyTo !== undefined) view.replyTo = replyTo;
+  if (headers !== undefined) view.headers = headers;
+  if (expiresAt !== undefined) view.expiresAt = expiresAt;
+  return Object.freeze(view);
 }

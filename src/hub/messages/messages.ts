@@ -253,13 +253,15 @@ export class Messages {
   #record(actor: Actor, to: MessageTarget, type: MessageRecord['type'], given: Given): MessageRecord {
     const at = this.#core.engine.now();
     const { threadId, ttlMs } = given;
-    const record = { from: actor.id, to, type, ...acceptContent(given), at };
-    if (threadId === undefined && ttlMs === undefined) return record;
-    return {
-      ...record,
-      ...(threadId !== undefined && { threadId }),
-      ...(ttlMs !== undefined && { expiresAt: at + ttlMs }),
-    };
+    const { priority, subject, body, data, headers } = acceptContent(given);
+    const record: { -readonly [Field in keyof MessageRecord]: MessageRecord[Field] } = { from: actor.id, to, type, priority, at };
+    if (subject !== undefined) record.subject = subject;
+    if (body !== undefined) record.body = body;
+    if (data !== undefined) record.data = data;
+    if (headers !== undefined) record.headers = headers;
+    if (threadId !== undefined) record.threadId = threadId;
+    if (ttlMs !== undefined) record.expiresAt = at + ttlMs;
+    return record;
   }
 
   /** Whoever names a conversation may do so by any message in it. */

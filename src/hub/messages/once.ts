@@ -55,7 +55,7 @@ export class Once {
         details: { message: messageIdOf({ mailbox: first.mailbox, stamp }) },
       });
     }
-    return { message: Object.freeze(viewOf(messageIdOf({ mailbox: first.mailbox, stamp }), record)), first };
+    return { message: viewOf(messageIdOf({ mailbox: first.mailbox, stamp }), record), first };
   }
 }
 

@@ -1,7 +1,7 @@
 import type { JsonValue } from '../../kernel/json.ts';
 import type { Draft } from '../../storage/draft.ts';
 import type { Engine } from '../../storage/engine.ts';
-import type { DeadReason } from './events.ts';
+import { ackedEventPut, type DeadReason } from './events.ts';
 import { deadAddress, fateAddress, type Tally } from './mailbox.ts';
 import { isExpired, type Message, messageIdOf } from './message.ts';
 import { expiryAddress } from './post.ts';
@@ -34,7 +34,7 @@ export function stageAcked(draft: Draft, engine: Engine, session: string, given:
   const settled = stageLate(draft, engine, session, given);
   if (settled.length === 0) return;
   stageUndue(draft, engine, settled);
-  draft.puts.push(engine.log.put('message_acked', { session, messages: idsOf(settled) }));
+  draft.puts.push(ackedEventPut(engine.now(), session, idsOf(settled)));
 }
 
 /** @param isDue the due entry is being handled, and goes by itself */

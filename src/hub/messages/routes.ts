@@ -7,7 +7,7 @@ import type { Draft } from '../../storage/draft.ts';
 import type { DueOutcome } from '../../storage/due.ts';
 import { type Address, type Check, type MaybePromise, type Put, whenDone } from '../../storage/storage.ts';
 import type { Actor, HubCore } from '../hub-core.ts';
-import { MARKERS, markerAddress } from './mailbox.ts';
+import { markerAddress } from './mailbox.ts';
 
 /** A session as it was read, and what must still hold of it in a commit that relies on it. */
 export interface Standing {
@@ -17,9 +17,13 @@ export interface Standing {
   readonly checks: readonly Check[];
   /** The revision of its mailbox's marker; `null`: nobody has written to it yet. */
   readonly marker: number | null;
+  readonly markerCheck: Check;
+  /** Who is known to have written to it. */
+  readonly talkers: Set<string>;
 }
 
 const REMEMBERED = 10_000;
+const TALKERS_REMEMBERED = 1000;
 export const MAILBOX_DUE = 'mailbox';
 export const TALK_DUE = 'talk';
 
@@ -31,7 +35,6 @@ export class Routes {
   readonly #core: HubCore;
   readonly #retainMs: number;
   readonly #standings = new BoundedCache<Standing>(REMEMBERED);
-  readonly #talks = new BoundedCache<true>(REMEMBERED);
 
   constructor(core: HubCore, retainMs: number) {
     this.#core = core;
@@ -57,15 +60,11 @@ export class Routes {
     return found;
   }
 
-  /** Whether a message between these two needs nothing to be read, and nothing to be put but itself. */
-  isKnown({ id, tenure }: Actor, to: string): boolean {
+  /** What is known of a recipient, if a message between these two needs nothing to be read, and nothing put but itself. */
+  known({ id, tenure }: Actor, to: string): Standing | undefined {
     const standing = this.#standings.get(to);
-    return (
-      standing !== undefined &&
-      standing.marker !== null &&
-      (tenure !== undefined || this.#standings.has(id)) &&
-      this.#talks.has(`${id}>${to}`)
-    );
+    if (!standing || standing.marker === null || !standing.talkers.has(id)) return undefined;
+    return tenure !== undefined || this.#standings.has(id) ? standing : undefined;
   }
 
   forget(session: string): void {
@@ -78,9 +77,9 @@ export class Routes {
   }
 
   /** Stages what must hold of a recipient, and its mailbox's marker, which is put when nobody has written to it before. */
-  stageRecipient(draft: Draft, { session, checks, marker }: Standing): void {
+  stageRecipient(draft: Draft, { session, checks, marker, markerCheck }: Standing): void {
     for (const check of checks) draft.checks.push(check);
-    draft.checks.push({ partition: MARKERS, key: session, revision: marker });
+    draft.checks.push(markerCheck);
     if (marker === null) this.#stageNew(draft, session, null);
   }
 
@@ -99,22 +98,23 @@ export class Routes {
   }
 
   /** Stages that these two have talked, unless that is known, until one of them is gone. */
-  stageTalk(draft: Draft, from: string, to: string): MaybePromise<void> {
-    const key = `${from}>${to}`;
-    if (this.#talks.has(key)) return undefined;
+  stageTalk(draft: Draft, from: string, { session, talkers }: Standing): MaybePromise<void> {
+    if (talkers.has(from)) return undefined;
+    const key = `${from}>${session}`;
     const address: Address = { partition: TALKS, key };
     return whenDone(this.#core.engine.storage.get([address]), ([known]) => {
-      if (known) this.#talks.set(key, true);
-      else draft.puts.push({ ...address, value: null }, this.#talkDue(key));
+      if (!known) draft.puts.push({ ...address, value: null }, this.#talkDue(key));
+      else if (talkers.size < TALKERS_REMEMBERED) talkers.add(from);
     });
   }
 
   /** Nobody needs to know to whom a session has talked that is not even remembered. */
   async endTalk(key: string): Promise<DueOutcome> {
     const { sessions, engine } = this.#core;
-    const found = await sessions.readMany(key.split('>'));
+    const [from = '', to = ''] = key.split('>');
+    const found = await sessions.readMany([from, to]);
     if (!found.includes(undefined)) return { moveTo: engine.now() + this.#retainMs };
-    this.#talks.delete(key);
+    this.#standings.get(to)?.talkers.delete(from);
     return { deletes: [{ partition: TALKS, key }] };
   }
 
@@ -151,6 +151,8 @@ export class Routes {
       incarnation: snapshot.record.incarnation,
       checks: this.#checks(snapshot, sighting?.revision ?? null),
       marker: marker?.revision ?? null,
+      markerCheck: { ...markerAddress(session), revision: marker?.revision ?? null },
+      talkers: new Set(),
     };
     // Of a session that is over nothing is remembered: its id may be used again.
     if (standing.state === 'alive' || standing.state === 'offline') this.#standings.set(session, standing);

@@ -4,8 +4,9 @@ import { Draft } from '../../storage/draft.ts';
 import { pagesOf } from '../../storage/pages.ts';
 import type { Address, CommitResult, Committed, MaybePromise } from '../../storage/storage.ts';
 import type { Actor, HubCore } from '../hub-core.ts';
+import { sentEventPut } from './events.ts';
 import { readyPartition, stampAt } from './mailbox.ts';
-import { type Message, type MessageRecord, messageIdOf, messageIdPrefix, viewOf } from './message.ts';
+import { type Message, type MessageRecord, messageIdOf, viewOf } from './message.ts';
 import type { Once } from './once.ts';
 import { stageMail } from './post.ts';
 import { assertNotOver, assertReachable, type Routes, type Standing } from './routes.ts';
@@ -29,7 +30,7 @@ export interface Outgoing {
   readonly requireAlive?: boolean;
   readonly idempotencyKey?: string | undefined;
   /** Stages what belongs to the same commit. */
-  readonly also?: ((draft: Draft) => Promise<void>) | undefined;
+  readonly also?: ((draft: Draft) => MaybePromise<void>) | undefined;
 }
 
 const ATTEMPTS = 1000;
@@ -57,10 +58,16 @@ export class Sending {
    * @throws MeshError `not_found`, `not_alive`, `mailbox_full`, `already_exists` (another message of this idempotency
    * key), and `not_alive` or `lease_lost` for a handle
    */
-  async post(outgoing: Outgoing): Promise<SendResult> {
+  post(outgoing: Outgoing): Promise<SendResult> {
+    const { actor, session } = outgoing;
+    const known = this.#first.has(session) ? undefined : this.#routes.known(actor, session);
+    return known ? this.#post(outgoing, known) : this.#postInTurn(outgoing);
+  }
+
+  async #postInTurn(outgoing: Outgoing): Promise<SendResult> {
     const { actor, session } = outgoing;
     for (let first = this.#first.get(session); first; first = this.#first.get(session)) await first;
-    if (this.#routes.isKnown(actor, session)) return this.#post(outgoing);
+    if (this.#routes.known(actor, session)) return this.#post(outgoing);
     let done = (): void => {};
     const first = new Promise<void>((resolve) => {
       done = resolve;
@@ -74,17 +81,20 @@ export class Sending {
     }
   }
 
-  async #post(outgoing: Outgoing): Promise<SendResult> {
+  /** @param first what is known of the recipient at the first attempt, if nothing else has to be found out */
+  async #post(outgoing: Outgoing, first?: Standing): Promise<SendResult> {
     const { actor, session, record, idempotencyKey } = outgoing;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       if (actor.tenure?.end) throw actor.tenure.end;
       if (outgoing.requireAlive) this.#routes.forgetOffline(session);
-      const known = this.#routes.standing(session);
+      const isFirst = attempt === 0 && first !== undefined && (!outgoing.requireAlive || first.state === 'alive');
+      const known = isFirst ? first : this.#routes.standing(session);
       const standing = known instanceof Promise ? await known : known;
       const draft = new Draft();
       const staging = this.#stage(draft, outgoing, standing);
       const position = staging instanceof Promise ? await staging : staging;
-      if (outgoing.also) await outgoing.also(draft);
+      const also = outgoing.also?.(draft);
+      if (also) await also;
       const answer = this.#core.engine.commit(draft);
       const result = answer instanceof Promise ? await answer : answer;
       if (result.committed) return this.#sent(outgoing, standing, result, position);
@@ -163,34 +173,22 @@ export class Sending {
     this.#routes.stageRecipient(draft, standing);
     if (queued) this.stageBound(draft, session);
     const position = stageMail(draft, this.#core.engine, session, record, queued);
-    const { from, type, replyTo, waiter } = record;
-    const isAnswer = record.settled && waiter !== undefined;
-    draft.puts.push(
-      this.#core.engine.log.put(
-        'message_sent',
-        { from, session, type, ...(replyTo !== undefined && { replyTo }), ...(isAnswer && { waiter }) },
-        { message: [messageIdPrefix(session), position] },
-      ),
-    );
+    draft.puts.push(sentEventPut(this.#core.engine.now(), session, record, position));
     if (idempotencyKey !== undefined) {
       this.#once.stage(draft, actor.id, idempotencyKey, { mailbox: session, position, recipients: [session], total: 1 });
     }
     // A session may write to itself; its lease is checked already, then.
     const sender = actor.id === session && !actor.tenure ? undefined : this.stageSender(draft, actor);
-    if (sender instanceof Promise) return sender.then(() => this.#stageTalk(draft, actor.id, session, position));
-    return this.#stageTalk(draft, actor.id, session, position);
-  }
-
-  #stageTalk(draft: Draft, from: string, to: string, position: number): MaybePromise<number> {
-    const talk = this.#routes.stageTalk(draft, from, to);
-    return talk instanceof Promise ? talk.then(() => position) : position;
+    const talk = (): MaybePromise<void> => this.#routes.stageTalk(draft, actor.id, standing);
+    const staged = sender instanceof Promise ? sender.then(talk) : talk();
+    return staged instanceof Promise ? staged.then(() => position) : position;
   }
 
   #sent({ session, record }: Outgoing, { state, marker }: Standing, { revision }: Committed, position: number): SendResult {
     // The marker that was put with it is known from the next read on.
     if (marker === null) this.#routes.forget(session);
     const id = messageIdOf({ mailbox: session, stamp: stampAt(revision, position) });
-    return { message: Object.freeze(viewOf(id, record)), recipients: [{ session, state }], total: 1 };
+    return { message: viewOf(id, record), recipients: [{ session, state }], total: 1 };
   }
 
   #isLease({ partition, key }: Address, id: string): boolean {

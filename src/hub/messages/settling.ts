@@ -1,7 +1,7 @@
 import { MeshError } from '../../kernel/errors.ts';
 import { Draft } from '../../storage/draft.ts';
 import { deadlineOf, keyAfter, unleasedKey } from '../../storage/keys.ts';
-import type { Address, CommitResult } from '../../storage/storage.ts';
+import { type Address, type Conflicted, type MaybePromise, whenDone } from '../../storage/storage.ts';
 import type { Actor, HubCore } from '../hub-core.ts';
 import { type Claim, movedTo } from './claims.ts';
 import { readyPartition, type Tally, tallyValue } from './mailbox.ts';
@@ -26,22 +26,36 @@ interface Order {
 /** A settlement takes at most four writes. */
 const AT_ONCE = 200;
 const ATTEMPTS = 1000;
+const KEPT_EMPTY = 1000;
+/** Its `then` calls back when this turn has asked for all that it will. */
+const SOON = Promise.resolve();
 
 /** What this process has claimed and not settled, by mailbox and message: so that a reply finds what it settles. */
 export class OpenClaims {
-  readonly #claims = new Map<string, { readonly claim: Claim; readonly settling: Settling }>();
+  readonly #bySession = new Map<string, Map<string, { readonly claim: Claim; readonly settling: Settling }>>();
   readonly #claiming = new Set<Promise<unknown>>();
 
   find(session: string, messageId: string): Claim | undefined {
-    return this.#claims.get(`${session}>${messageId}`)?.claim;
+    return this.#bySession.get(session)?.get(messageId)?.claim;
   }
 
   add(claim: Claim, settling: Settling): void {
-    this.#claims.set(nameOf(claim), { claim, settling });
+    const { session, message } = claim;
+    let claims = this.#bySession.get(session);
+    if (!claims) {
+      claims = new Map();
+      this.#bySession.set(session, claims);
+    }
+    claims.set(message.id, { claim, settling });
   }
 
   delete(claim: Claim): void {
-    if (this.#claims.get(nameOf(claim))?.claim === claim) this.#claims.delete(nameOf(claim));
+    const { session, message } = claim;
+    const claims = this.#bySession.get(session);
+    if (claims?.get(message.id)?.claim !== claim) return;
+    claims.delete(message.id);
+    // Most mailboxes have claims again soon.
+    if (claims.size === 0 && this.#bySession.size > KEPT_EMPTY) this.#bySession.delete(session);
   }
 
   /** Waits for what is being claimed before it is given back. */
@@ -57,13 +71,10 @@ export class OpenClaims {
   /** Gives back everything, as if it had not been delivered. */
   async releaseAll(): Promise<void> {
     await Promise.allSettled(this.#claiming);
-    const settlings = new Set([...this.#claims.values()].map(({ settling }) => settling));
+    const settlings = new Set<Settling>();
+    for (const claims of this.#bySession.values()) for (const { settling } of claims.values()) settlings.add(settling);
     await Promise.all([...settlings].map((settling) => settling.releaseAll()));
   }
-}
-
-function nameOf({ session, message }: Claim): string {
-  return `${session}>${message.id}`;
 }
 
 /**
@@ -87,16 +98,18 @@ export class Settling {
   }
 
   /** Remembers what is being claimed, so that it can be given back, also if the mesh is closed right then. */
-  remember(claiming: Promise<Claim[] | undefined>): Promise<Claim[] | undefined> {
-    return this.#all.during(
-      claiming.then((claims) => {
-        for (const claim of claims ?? []) {
-          this.#open.add(claim);
-          this.#all.add(claim, this);
-        }
-        return claims;
-      }),
-    );
+  remember(claiming: MaybePromise<Claim[] | undefined>): MaybePromise<Claim[] | undefined> {
+    if (!(claiming instanceof Promise)) return this.#remember(claiming);
+    return this.#all.during(claiming.then((claims) => this.#remember(claims)));
+  }
+
+  #remember(claims: Claim[] | undefined): Claim[] | undefined {
+    if (!claims) return undefined;
+    for (const claim of claims) {
+      this.#open.add(claim);
+      this.#all.add(claim, this);
+    }
+    return claims;
   }
 
   /** Claims that were given out and not settled. */
@@ -110,7 +123,7 @@ export class Settling {
       this.#orders.push({ claim, settlement, resolve, reject });
       if (this.#running) return;
       this.#running = true;
-      void Promise.resolve().then(() => this.#run());
+      SOON.then(this.#run);
     });
   }
 
@@ -119,17 +132,18 @@ export class Settling {
     await Promise.allSettled([...this.#open].map((claim) => this.settle(claim, { kind: 'release' })));
   }
 
-  async #run(): Promise<void> {
+  readonly #run = async (): Promise<void> => {
     while (this.#orders.length > 0) {
       const orders = this.#next();
       try {
-        await this.#commit(orders);
+        const committing = this.#commit(orders);
+        if (committing instanceof Promise) await committing;
       } catch (error) {
         for (const { reject } of orders) reject(error);
       }
     }
     this.#running = false;
-  }
+  };
 
   /** As many as go into a commit, of each claim one: what else is asked for it comes later, and too late if it was settled. */
   #next(): Order[] {
@@ -146,53 +160,42 @@ export class Settling {
     return next;
   }
 
-  async #commit(orders: readonly Order[]): Promise<void> {
-    let rest = orders.filter((order) => this.#isOpen(order));
-    for (let attempt = 1; rest.length > 0; attempt++) {
-      if (attempt > ATTEMPTS) throw new MeshError('conflict', `expected a settlement to pass, got ${ATTEMPTS} conflicts`);
-      if (attempt > 1) await this.#core.nextTurn();
-      const stale = new Set<string>();
-      let expired: readonly Order[] = [];
-      const { committed } = await this.#attempt((draft) => {
-        expired = this.#stage(draft, rest);
-      }, stale);
-      if (committed) {
-        const moved = new Map(committed.taken.map(({ key }) => [unleasedKey(key), key]));
-        for (const order of rest) this.#done(order, committed.revision, moved, expired.includes(order));
-        return;
-      }
-      for (const order of rest) if (stale.has(order.claim.address.key)) this.#fail(order);
-      rest = rest.filter(({ claim }) => !stale.has(claim.address.key));
-    }
-  }
-
-  /** One commit under the lease; the claims that are no more go into `stale` unless it is the lease that is gone. */
-  async #attempt(
-    stage: (draft: Draft) => void,
-    stale: Set<string>,
-  ): Promise<{ readonly committed?: CommitResult & { committed: true } }> {
+  /** Settles what is still open of these; again, without those that turn out to be settled, after each conflict. */
+  #commit(orders: readonly Order[], attempt = 1): MaybePromise<void> {
+    const rest = orders.filter((order) => this.#isOpen(order));
+    if (rest.length === 0) return undefined;
+    if (attempt > ATTEMPTS) throw new MeshError('conflict', `expected a settlement to pass, got ${ATTEMPTS} conflicts`);
     const { tenure, id } = this.#actor;
     if (tenure?.end) throw tenure.end;
     const draft = new Draft();
-    stage(draft);
+    const expired = this.#stage(draft, rest);
     if (tenure) draft.checks.push(this.#core.sessions.leaseCheck(id, tenure.leaseRevision));
-    const answer = this.#core.engine.commit(draft);
-    const result = answer instanceof Promise ? await answer : answer;
-    if (result.committed) return { committed: result };
-    const lease = this.#core.sessions.leaseAddress(id);
-    if (tenure && result.conflicts.some(({ partition, key }) => partition === lease.partition && key === lease.key)) {
-      await this.#core.fence.read(tenure);
-      return {};
-    }
-    const claims = draft.checks.filter(
-      (check): check is Address & { revision: number } => 'key' in check && check.partition !== lease.partition,
-    );
-    // A conflict may name a claim that still holds, where the store can't tell better.
-    const found = await this.#core.engine.storage.get(claims.map(({ partition, key }) => ({ partition, key })));
-    claims.forEach(({ key, revision }, n) => {
-      if (found[n]?.revision !== revision) stale.add(key);
+    return whenDone(this.#core.engine.commit(draft), (result) => {
+      if (!result.committed) return this.#again(rest, result, draft, attempt);
+      const moved = result.taken.length === 0 ? undefined : new Map(result.taken.map(({ key }) => [unleasedKey(key), key]));
+      for (const order of rest) this.#done(order, result.revision, moved, expired.includes(order));
+      return undefined;
     });
-    return {};
+  }
+
+  /** After a conflict: those whose claims are no more fail, unless it is the lease that is gone. */
+  async #again(orders: readonly Order[], { conflicts }: Conflicted, draft: Draft, attempt: number): Promise<void> {
+    const { tenure, id } = this.#actor;
+    const lease = this.#core.sessions.leaseAddress(id);
+    if (tenure && conflicts.some(({ partition, key }) => partition === lease.partition && key === lease.key)) {
+      await this.#core.fence.read(tenure);
+    } else {
+      const claims = draft.checks.filter(
+        (check): check is Address & { revision: number } => 'key' in check && check.partition !== lease.partition,
+      );
+      // A conflict may name a claim that still holds, where the store can't tell better.
+      const found = await this.#core.engine.storage.get(claims.map(({ partition, key }) => ({ partition, key })));
+      const stale = new Set(claims.filter(({ revision }, n) => found[n]?.revision !== revision).map(({ key }) => key));
+      for (const order of orders) if (stale.has(order.claim.address.key)) this.#fail(order);
+      orders = orders.filter(({ claim }) => !stale.has(claim.address.key));
+    }
+    await this.#core.nextTurn();
+    await this.#commit(orders, attempt + 1);
   }
 
   /** Answers the orders that come too late: their messages have expired. */
@@ -259,11 +262,11 @@ export class Settling {
     return false;
   }
 
-  #done(order: Order, revision: number, moved: ReadonlyMap<string, string>, isExpired: boolean): void {
+  #done(order: Order, revision: number, moved: ReadonlyMap<string, string> | undefined, isExpired: boolean): void {
     const { claim, settlement } = order;
     if (settlement.kind === 'extend') {
       const { partition, key } = claim.address;
-      claim.address = { partition, key: moved.get(unleasedKey(key)) ?? key };
+      claim.address = { partition, key: moved?.get(unleasedKey(key)) ?? key };
       claim.deadline = deadlineOf(claim.address.key) ?? 0;
       claim.revision = revision;
       return order.resolve();

@@ -5,7 +5,7 @@ import { acceptOwn, type JsonObject } from '../../kernel/json.ts';
 import type { ReportError } from '../../kernel/report.ts';
 import type { MaybePromise, Put, Storage, Unsubscribe } from '../storage.ts';
 import { EventFollower, type WakeTopics } from './event-follower.ts';
-import { EVENTS, EventReader, type LoggedEvent, type StampedFields } from './event-reader.ts';
+import { EventReader, eventPut, type LoggedEvent } from './event-reader.ts';
 
 /** From where `events` follows, and until when. */
 export interface FollowOptions {
@@ -41,13 +41,12 @@ export class EventLog {
   }
 
   /**
-   * The put of an event, for the commit of the change that it tells. `stamped` has fields that name what the same commit
-   * stamps, and so can't be known before: a prefix, and the position of that put in the commit.
+   * The put of an event, for the commit of the change that it tells.
+   * @param stamped a `stampedField`
    */
-  put(name: string, fields: JsonObject, stamped?: StampedFields): Put {
+  put(name: string, fields: JsonObject, stamped?: string): Put {
     const at = this.#storage.now();
-    const value = stamped ? { name, at, ...fields, stamped } : { name, at, ...fields };
-    return { partition: EVENTS, key: '', value: acceptOwn(value), stamped: true };
+    return eventPut(acceptOwn(stamped ? { name, at, ...fields, stamped } : { name, at, ...fields }));
   }
 
   /**

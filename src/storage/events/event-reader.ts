@@ -1,7 +1,7 @@
 import { MeshError } from '../../kernel/errors.ts';
 import type { JsonValue } from '../../kernel/json.ts';
 import { keyAfter, REVISION_DIGITS, stampedKey } from '../keys.ts';
-import { type MaybePromise, type Storage, type StoredRecord, whenDone } from '../storage.ts';
+import { type MaybePromise, type Put, type Storage, type StoredRecord, whenDone } from '../storage.ts';
 
 /** An event as every process reads it. It names ids, and never bodies, values or secrets. */
 export interface LoggedEvent {
@@ -58,18 +58,25 @@ export class EventReader {
   }
 }
 
-/** Fields of an event that name what its commit stamped: by prefix and position. */
-export type StampedFields = { readonly [field: string]: readonly [prefix: string, position: number] };
+/**
+ * A field of an event that names what its commit stamped, and so can't be known before: `message 0 dev-001!` is the field
+ * `message`, of the prefix `dev-001!` and the stamp of the put at position 0.
+ */
+export function stampedField(field: string, prefix: string, position: number): string {
+  return `${field} ${position} ${prefix}`;
+}
+
+/** The put of an event as it is stored, accepted: its name, its time, its fields, and those that the commit stamps. */
+export function eventPut(value: JsonValue): Put {
+  return { partition: EVENTS, key: '', value, stamped: true };
+}
 
 type StoredEvent = Record<string, JsonValue> & { readonly name: string; readonly at: number };
 
 function eventOf({ key, value }: StoredRecord): LoggedEvent {
   if (!('stamped' in (value as StoredEvent))) return Object.freeze({ ...(value as StoredEvent), cursor: key });
   const { stamped, ...fields } = value as StoredEvent;
-  const revision = key.slice(0, REVISION_DIGITS);
-  const named: Record<string, string> = {};
-  for (const [field, [prefix, position]] of Object.entries(stamped as StampedFields)) {
-    named[field] = stampedKey(prefix, revision, position);
-  }
-  return Object.freeze({ ...fields, ...named, name: fields.name, at: fields.at, cursor: key } as LoggedEvent);
+  const [field = '', position, prefix = ''] = (stamped as string).split(' ');
+  const stamp = stampedKey(prefix, key.slice(0, REVISION_DIGITS), Number(position));
+  return Object.freeze({ ...fields, [field]: stamp, name: fields.name, at: fields.at, cursor: key } as LoggedEvent);
 }
