@@ -29,9 +29,8 @@ const BOUND_TO_SIZE = 13;
  * @throws MeshError `invalid_input`, `limit_exceeded`
  */
 export function toJson(value: unknown, name: string, maxBytes: number, room = NO_ROOM): JsonValue {
-  if (typeof value === 'object' && value !== null) {
-    const known = Acceptance.of(value);
-    if (known && known.bytesAtMost <= maxBytes && known.height <= MAX_JSON_DEPTH + room.levels) return value as JsonValue;
+  if (typeof value === 'object' && value !== null && Acceptance.fits(value, maxBytes, MAX_JSON_DEPTH + room.levels)) {
+    return value as JsonValue;
   }
   const limits = { bytes: maxBytes, depth: MAX_JSON_DEPTH + room.levels, parts: MAX_JSON_PARTS + room.parts };
   const pass = new Pass(limits);
@@ -129,7 +128,7 @@ export function textBytesAtMost(text: string | undefined): number {
 export function jsonBytesAtMost(value: JsonValue): number {
   if (typeof value === 'string') return textBytesAtMost(value);
   if (typeof value !== 'object' || value === null) return MAX_NUMBER_BYTES;
-  return Acceptance.of(value)?.bytesAtMost ?? utf8Length(JSON.stringify(value));
+  return Acceptance.bytesOf(value) ?? utf8Length(JSON.stringify(value));
 }
 
 /** The length of a string in UTF-8. */
@@ -322,11 +321,15 @@ function packed({ bytesAtMost, parts, height }: Mark): PackedMark | Mark {
 
 function unpacked(mark: PackedMark | Mark): Mark {
   if (typeof mark !== 'number') return mark;
-  return {
-    bytesAtMost: mark & ((1 << BYTES_BITS) - 1),
-    parts: (mark >>> BYTES_BITS) & ((1 << PARTS_BITS) - 1),
-    height: mark >>> (BYTES_BITS + PARTS_BITS),
-  };
+  return { bytesAtMost: bytesIn(mark), parts: (mark >>> BYTES_BITS) & ((1 << PARTS_BITS) - 1), height: heightIn(mark) };
+}
+
+function bytesIn(mark: PackedMark | Mark): number {
+  return typeof mark === 'number' ? mark & ((1 << BYTES_BITS) - 1) : mark.bytesAtMost;
+}
+
+function heightIn(mark: PackedMark | Mark): number {
+  return typeof mark === 'number' ? mark >>> (BYTES_BITS + PARTS_BITS) : mark.height;
 }
 
 class Adopted {
@@ -351,6 +354,15 @@ class Acceptance extends Adopted {
 
   static has(value: object): boolean {
     return #mark in value;
+  }
+
+  static bytesOf(value: object): number | undefined {
+    return #mark in value ? bytesIn(value.#mark) : undefined;
+  }
+
+  /** Whether it was accepted, and is of at most so many bytes and levels. */
+  static fits(value: object, bytes: number, height: number): boolean {
+    return #mark in value && bytesIn(value.#mark) <= bytes && heightIn(value.#mark) <= height;
   }
 
   static of(value: object): Mark | undefined {

@@ -4,7 +4,7 @@ import { Fence } from '../registry/fence.ts';
 import type { SessionRef } from '../registry/session-inputs.ts';
 import type { Tenure } from '../registry/tenure.ts';
 import { Draft } from '../storage/draft.ts';
-import type { MaybePromise } from '../storage/storage.ts';
+import { type MaybePromise, whenDone } from '../storage/storage.ts';
 import { type Content, type EntryRecord, entryOf, isExpired, type MemoryEntry, type Owner } from './entry.ts';
 import type { AcceptedOptions } from './memory-inputs.ts';
 import type { MemoryStore } from './memory-store.ts';
@@ -53,19 +53,22 @@ export class MemoryWriter {
       // It expired while the new version was made, which is to be made of nothing then.
       if (current && isExpired(current, at)) continue;
       const expiresAt = ttlMs === undefined ? made.expiresAt : at + ttlMs;
-      const record: EntryRecord = {
-        value: made.value,
+      const { value, type, tags, metadata } = made;
+      const record: { -readonly [Name in keyof EntryRecord]: EntryRecord[Name] } = {
+        value,
         version: nextVersion(head),
-        type: made.type,
-        tags: made.tags,
-        ...(session !== undefined && { session }),
+        type,
+        tags,
         at,
-        ...(expiresAt !== undefined && { expiresAt }),
-        metadata: made.metadata,
-        ...(owner !== undefined && { owner }),
+        metadata,
       };
+      if (session !== undefined) record.session = session;
+      if (expiresAt !== undefined) record.expiresAt = expiresAt;
+      if (owner !== undefined) record.owner = owner;
       stageEntry(draft, this.#store, head, record);
-      if (await this.#commit(draft, tenure)) return entryOf(key, record);
+      const committing = this.#commit(draft, tenure);
+      const isCommitted = committing instanceof Promise ? await committing : committing;
+      if (isCommitted) return entryOf(key, record);
     }
     throw contended();
   }
@@ -91,19 +94,17 @@ export class MemoryWriter {
    * Whether it was committed. A handle's commit checks its lease, also when nothing is to be written: so it learns that
    * it may not write any more. When the check fails the fence says why, or takes up the newer lease of the incarnation.
    */
-  async #commit(draft: Draft, tenure: Tenure | undefined): Promise<boolean> {
+  #commit(draft: Draft, tenure: Tenure | undefined): MaybePromise<boolean> {
     const { engine, sessions } = this.#store;
     if (tenure) draft.checks.push(sessions.leaseCheck(tenure.id, tenure.leaseRevision));
     else if (draft.puts.length === 0) return true;
-    const answer = engine.commit(draft);
-    const result = answer instanceof Promise ? await answer : answer;
-    if (result.committed) return true;
-    if (tenure) {
-      const lease = sessions.leaseAddress(tenure.id);
-      if (result.conflicts.some(({ partition, key }) => partition === lease.partition && key === lease.key))
-        await this.#fence.read(tenure);
-    }
-    return false;
+    return whenDone(engine.commit(draft), (result) => {
+      if (result.committed) return true;
+      const lease = tenure && sessions.leaseAddress(tenure.id);
+      if (!lease || !result.conflicts.some(({ partition, key }) => partition === lease.partition && key === lease.key))
+        return false;
+      return this.#fence.read(tenure).then(() => false);
+    });
   }
 
   /** The incarnation that an entry is to vanish with. That of a handle is proved by its lease. */

@@ -1,6 +1,7 @@
-import type { JsonObject, JsonValue } from '../kernel/json.ts';
+import { acceptFlat, type JsonValue, textBytesAtMost } from '../kernel/json.ts';
 import type { Versioned } from '../storage/collection.ts';
 import type { Draft } from '../storage/draft.ts';
+import { eventPut } from '../storage/events/event-reader.ts';
 import { padded } from '../storage/keys.ts';
 import { type EntryRecord, type TombstoneRecord, type VersionRecord, withoutValue } from './entry.ts';
 import type { MemoryEvents } from './events.ts';
@@ -9,6 +10,9 @@ import { type Head, type Lapse, type MemoryStore, ownerName } from './memory-sto
 /** The kinds of due entries of shared memory. Their ids: the namespace, a line break, and what they are about. */
 export const EXPIRY = 'memory';
 export const OWNERS = 'memory-owner';
+
+/** What an event takes besides the namespace and the key: names, numbers and the id of a session. */
+const EVENT_BYTES = 512;
 
 /** How soon after its end the entries of a session are removed. Until then they are not seen any more. */
 const OWNER_CHECK_MS = 5000;
@@ -115,6 +119,7 @@ function stageEvent(
   key: string,
   { version, session }: VersionRecord,
 ): void {
-  const fields: JsonObject = { namespace, key, version, ...(session !== undefined && { session }) };
-  draft.puts.push(engine.log.put(name, fields));
+  const event: Record<string, JsonValue> = { name, at: engine.now(), namespace, key, version };
+  if (session !== undefined) event['session'] = session;
+  draft.puts.push(eventPut(acceptFlat(event, EVENT_BYTES + textBytesAtMost(namespace) + textBytesAtMost(key))));
 }

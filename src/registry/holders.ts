@@ -1,7 +1,7 @@
 import { Draft } from '../storage/draft.ts';
 import type { LoggedEvent } from '../storage/events/event-reader.ts';
 import type { Unsubscribe } from '../storage/storage.ts';
-import { sessionTopic } from './events.ts';
+import { REGISTRY_EVENTS, sessionTopic } from './events.ts';
 import type { Fence } from './fence.ts';
 import { type SessionSnapshot, stateOf } from './session.ts';
 import { inParts, type SessionStore } from './session-store.ts';
@@ -52,7 +52,7 @@ export class Holders implements Holder {
     const { log } = this.#store.engine;
     // One listener for all that are held: one for each would take more memory than the session itself.
     if (!this.#unsubscribe) {
-      this.#unsubscribe = log.subscribe((event) => this.#hear(event, this.of(String(event['session']))));
+      this.#unsubscribe = log.subscribe((event) => this.#hear(event, this.of(String(event['session']))), REGISTRY_EVENTS);
       this.#stops = this.#begins.map((begin) => begin());
     }
     const early: LoggedEvent[] = [];

@@ -1,12 +1,23 @@
 import { parse } from '../kernel/inputs.ts';
 import { type Condition, meets, type Page, query } from '../storage/query.ts';
 import { type MaybePromise, whenDone } from '../storage/storage.ts';
-import { type Session, type SessionSnapshot, stateOf, viewOf } from './session.ts';
+import {
+  aliveView,
+  type Session,
+  type SessionRecord,
+  type SessionSnapshot,
+  type SessionState,
+  stateOf,
+  viewOf,
+} from './session.ts';
 import { LIST, type ListOptions } from './session-inputs.ts';
 import type { SessionIndex, SessionStore } from './session-store.ts';
 
 /** How much each session has on its hands, in the order asked: open tasks and mail in flight. */
 export type LoadOf = (ids: readonly string[]) => MaybePromise<readonly number[]>;
+
+/** Whether a session of this state and record is one that is asked for. */
+type Fits = (state: SessionState, record: SessionRecord) => boolean;
 
 /** The least loaded of so many is found; the next search begins behind them. */
 const CANDIDATES = 64;
@@ -50,8 +61,8 @@ export class Search {
     if (group !== undefined) where.push({ index: 'group', anyOf: [group] });
     if (parentId !== undefined) where.push({ index: 'parent', anyOf: [parentId] });
     const wanted = state === 'active' ? 'alive' : state;
-    const fits = (snapshot: SessionSnapshot): boolean =>
-      (wanted === 'all' || stateOf(snapshot) === wanted) && (status === undefined || snapshot.record.status === status);
+    const fits: Fits = (state, record) =>
+      (wanted === 'all' || state === wanted) && (status === undefined || record.status === status);
     return this.#find(where, fits, { limit, after, onlyAlive: wanted === 'alive' });
   }
 
@@ -79,7 +90,7 @@ export class Search {
   /** Some at a time, beginning behind whoever came first the last time, and each once. */
   async *#candidates(capability: string): AsyncGenerator<readonly Session[], void, undefined> {
     const where: Condition<SessionIndex>[] = [{ index: 'capability', anyOf: [capability] }];
-    const alive = (snapshot: SessionSnapshot): boolean => stateOf(snapshot) === 'alive';
+    const alive: Fits = (state) => state === 'alive';
     const behind = this.#rotation.get(capability);
     const seen = new Set<string>();
     for (const from of behind === undefined ? [undefined] : [behind, undefined]) {
@@ -127,7 +138,7 @@ export class Search {
 
   #find(
     where: readonly Condition<SessionIndex>[],
-    fits: (snapshot: SessionSnapshot) => boolean,
+    fits: Fits,
     {
       limit,
       after,
@@ -135,11 +146,14 @@ export class Search {
     }: { readonly limit: number; readonly after?: string | undefined; readonly onlyAlive?: boolean },
   ): Promise<Page<Session>> {
     const { collection, engine } = this.#store;
-    const view = (found: SessionSnapshot | undefined): Session | undefined => (found && fits(found) ? viewOf(found) : undefined);
+    const view = (found: SessionSnapshot | undefined): Session | undefined =>
+      found && fits(stateOf(found), found.record) ? viewOf(found) : undefined;
+    const viewOfAlive = (id: string, record: SessionRecord, seenAt: number): Session | undefined =>
+      fits('alive', record) ? aliveView(id, record, seenAt) : undefined;
     return query(engine.storage, collection, {
       where,
-      select: (records) => whenDone(this.#store.complete(records), (found) => found.map(view)),
-      find: (ids) =>
+      selectListed: (listed) => this.#store.select(listed, viewOfAlive, view),
+      selectIds: (ids) =>
         whenDone(onlyAlive ? this.#store.readAlive(ids) : this.#store.readMany(ids), (found) =>
           found.map((one) => (one && meets(collection, where, one.record) ? view(one) : undefined)),
         ),

@@ -1,6 +1,6 @@
 import { MeshError } from '../kernel/errors.ts';
 import { type JsonObject, type JsonValue, jsonBytesAtMost } from '../kernel/json.ts';
-import { Collection, type Versioned } from '../storage/collection.ts';
+import { Collection } from '../storage/collection.ts';
 import type { Draft } from '../storage/draft.ts';
 import type { Engine } from '../storage/engine.ts';
 import { compareKeys, keyAfter } from '../storage/keys.ts';
@@ -71,6 +71,13 @@ export class SessionStore {
     return found;
   }
 
+  /** The leases that have not expired, of up to 1,000 sessions, in the order asked. */
+  leases(ids: readonly string[]): MaybePromise<(LeaseRecord | undefined)[]> {
+    return whenDone(this.engine.storage.get(ids.map((id) => this.leaseAddress(id))), (records) =>
+      records.map((record) => record && leaseOf(record)),
+    );
+  }
+
   /** Of one snapshot each, in the order asked; up to 333 of one and the same. */
   readMany(ids: readonly string[]): MaybePromise<(SessionSnapshot | undefined)[]> {
     if (ids.length > READ_AT_ONCE) return this.#readInParts(ids);
@@ -102,29 +109,40 @@ export class SessionStore {
   }
 
   /**
-   * Completes up to 1,000 records that were listed one after the other. Their leases stand in the same order. A record and
+   * What up to 1,000 records tell that were listed one after the other. Their leases stand in the same order. A record and
    * a lease that do not prove together that the session is alive are read again, with the sighting and of one snapshot.
    */
-  complete(listed: readonly Versioned<SessionRecord>[]): MaybePromise<(SessionSnapshot | undefined)[]> {
+  select<T>(
+    listed: readonly StoredRecord[],
+    ofAlive: (id: string, record: SessionRecord, seenAt: number) => T,
+    ofOther: (snapshot: SessionSnapshot) => T,
+  ): MaybePromise<(T | undefined)[]> {
     const first = listed[0];
     const last = listed[listed.length - 1];
     if (!first || !last) return [];
-    return whenDone(this.engine.storage.list(LEASES, { start: first.id, end: keyAfter(last.id) }), (leases) => {
+    return whenDone(this.engine.storage.list(LEASES, { start: first.key, end: keyAfter(last.key) }), (leases) => {
       const doubtful: number[] = [];
+      const selected: (T | undefined)[] = [];
       let next = 0;
-      const snapshots = listed.map(({ id, value, revision }, n) => {
-        let lease = leases[next];
-        while (lease && lease.key !== id && compareKeys(lease.key, id) < 0) lease = leases[++next];
-        const alive = aliveSnapshot(id, value, revision, lease?.key === id ? lease : undefined);
-        if (!alive) doubtful.push(n);
-        return alive;
-      });
-      if (doubtful.length === 0) return snapshots;
-      return whenDone(this.readMany(doubtful.map((n) => (listed[n] as Versioned<SessionRecord>).id)), (again) => {
+      for (let n = 0; n < listed.length; n++) {
+        const { key, value } = listed[n] as StoredRecord;
+        const record = value as unknown as SessionRecord;
+        let found = leases[next];
+        while (found && found.key !== key && compareKeys(found.key, key) < 0) found = leases[++next];
+        const lease = found?.key === key ? leaseOf(found) : undefined;
+        if (lease) next += 1;
+        if (lease && isProof(record, lease)) selected.push(ofAlive(key, record, renewedAt(record, lease)));
+        else {
+          doubtful.push(n);
+          selected.push(undefined);
+        }
+      }
+      if (doubtful.length === 0) return selected;
+      return whenDone(this.readMany(doubtful.map((n) => (listed[n] as StoredRecord).key)), (again) => {
         again.forEach((snapshot, k) => {
-          snapshots[doubtful[k] as number] = snapshot;
+          if (snapshot) selected[doubtful[k] as number] = ofOther(snapshot);
         });
-        return snapshots;
+        return selected;
       });
     });
   }
@@ -201,7 +219,6 @@ export function snapshotOf(
   };
 }
 
-/** What a record and a lease prove together: the session is alive. Whatever stops or ends it changes or removes the lease. */
 function aliveSnapshot(
   id: string,
   record: SessionRecord,
@@ -209,10 +226,18 @@ function aliveSnapshot(
   found: StoredRecord | undefined,
 ): SessionSnapshot | undefined {
   const lease = found && leaseOf(found);
-  if (!lease || lease.value.incarnation !== record.incarnation || lease.value.final || record.stopping || record.ending)
-    return undefined;
-  // The sighting is renewed together with the lease, and says no more.
-  return { id, record, revision, lease, seenAt: lease.expiresAt - LEASE_EXTRA_MS - record.ttlMs };
+  if (!lease || !isProof(record, lease)) return undefined;
+  return { id, record, revision, lease, seenAt: renewedAt(record, lease) };
+}
+
+/** Whether record and lease prove that the session is alive: whatever stops or ends it changes or removes the lease. */
+function isProof(record: SessionRecord, { value }: LeaseRecord): boolean {
+  return value.incarnation === record.incarnation && !value.final && !record.stopping && !record.ending;
+}
+
+/** The sighting is renewed together with the lease, and says no more. */
+function renewedAt({ ttlMs }: SessionRecord, { expiresAt }: LeaseRecord): number {
+  return expiresAt - LEASE_EXTRA_MS - ttlMs;
 }
 
 /** A record of the leases always expires. */

@@ -1,6 +1,7 @@
 import type { Engine } from '../storage/engine.ts';
 import { query } from '../storage/query.ts';
-import { type SessionSnapshot, type SessionState, type SessionStatus, stateOf } from './session.ts';
+import { whenDone } from '../storage/storage.ts';
+import { aliveView, isTerminal, type Session, type SessionState, type SessionStatus, viewOf } from './session.ts';
 import type { SessionStore } from './session-store.ts';
 
 /** A session in a topology. */
@@ -44,8 +45,8 @@ export async function readTopology(
   const kept = keepConnected(found);
   const nodes = [...kept.values()].map(nodeOf);
   const edges: TopologyEdge[] = [];
-  for (const { id, record } of kept.values()) {
-    if (record.parentId !== undefined && kept.has(record.parentId)) edges.push({ kind: 'child', from: record.parentId, to: id });
+  for (const { id, parentId } of kept.values()) {
+    if (parentId !== undefined && kept.has(parentId)) edges.push({ kind: 'child', from: parentId, to: id });
   }
   for (const { from, to } of (await talks?.()) ?? []) {
     if (kept.has(from) && kept.has(to)) edges.push({ kind: 'talk', from, to });
@@ -53,12 +54,13 @@ export async function readTopology(
   return { nodes, edges };
 }
 
-async function all(engine: Engine, store: SessionStore): Promise<SessionSnapshot[]> {
-  const found: SessionSnapshot[] = [];
+async function all(engine: Engine, store: SessionStore): Promise<Session[]> {
+  const found: Session[] = [];
   let after: string | undefined;
   do {
     const page = await query(engine.storage, store.collection, {
-      select: (records) => store.complete(records),
+      selectListed: (listed) => store.select(listed, aliveView, viewOf),
+      selectIds: (ids) => whenDone(store.readMany(ids), (snapshots) => snapshots.map((snapshot) => snapshot && viewOf(snapshot))),
       limit: PAGE,
       ...(after !== undefined && { after }),
     });
@@ -68,8 +70,8 @@ async function all(engine: Engine, store: SessionStore): Promise<SessionSnapshot
   return found;
 }
 
-async function below(engine: Engine, store: SessionStore, root: string): Promise<SessionSnapshot[]> {
-  const found = [await store.require(root)];
+async function below(engine: Engine, store: SessionStore, root: string): Promise<Session[]> {
+  const found = [viewOf(await store.require(root))];
   const seen = new Set([root]);
   for (let start = 0; start < found.length; ) {
     if (start > 0) await new Promise<void>((resolve) => engine.clock.nextTurn(resolve));
@@ -81,35 +83,26 @@ async function below(engine: Engine, store: SessionStore, root: string): Promise
       // The list and the record are of two snapshots: it may have gone to another parent meanwhile.
       if (!snapshot || snapshot.record.parentId !== parentOf.get(snapshot.id)) continue;
       seen.add(snapshot.id);
-      found.push(snapshot);
+      found.push(viewOf(snapshot));
     }
   }
   return found;
 }
 
 /** Those that are not over, and their ancestors. */
-function keepConnected(found: readonly SessionSnapshot[]): Map<string, SessionSnapshot> {
-  const byId = new Map(found.map((snapshot) => [snapshot.id, snapshot]));
+function keepConnected(found: readonly Session[]): Map<string, Session> {
+  const byId = new Map(found.map((session) => [session.id, session]));
   const kept = new Set<string>();
-  for (const snapshot of found) {
-    const state = stateOf(snapshot);
-    if (state === 'ended' || state === 'killed') continue;
-    for (let next: SessionSnapshot | undefined = snapshot; next && !kept.has(next.id); ) {
+  for (const session of found) {
+    if (isTerminal(session.state)) continue;
+    for (let next: Session | undefined = session; next && !kept.has(next.id); ) {
       kept.add(next.id);
-      next = next.record.parentId === undefined ? undefined : byId.get(next.record.parentId);
+      next = next.parentId === undefined ? undefined : byId.get(next.parentId);
     }
   }
   return new Map([...byId].filter(([id]) => kept.has(id)));
 }
 
-function nodeOf(snapshot: SessionSnapshot): TopologyNode {
-  const { agent, status, task } = snapshot.record;
-  return {
-    id: snapshot.id,
-    name: agent.name,
-    type: agent.type,
-    state: stateOf(snapshot),
-    status,
-    ...(task !== undefined && { task }),
-  };
+function nodeOf({ id, agent, state, status, task }: Session): TopologyNode {
+  return { id, name: agent.name, type: agent.type, state, status, ...(task !== undefined && { task }) };
 }

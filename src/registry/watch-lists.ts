@@ -110,12 +110,20 @@ export class WatchLists {
     const listed = await storage.list(partition, { values: false });
     const [marker] = await storage.get([this.#marker(watch)]);
     if (listed.length === 0) return this.#giveUp(partition, marker);
-    const snapshots = await this.#store.readMany(listed.map(({ key }) => key));
-    const now = storage.now();
+    const leases = await this.#store.leases(listed.map(({ key }) => key));
     let next = Number.POSITIVE_INFINITY;
+    const doubtful = listed.filter((_, n) => {
+      const lease = leases[n];
+      if (lease?.value.watch !== watch) return true;
+      next = Math.min(next, lease.expiresAt);
+      return false;
+    });
+    // Most are alive, and of these no more is read than the lease.
+    const snapshots = doubtful.length === 0 ? [] : await this.#store.readMany(doubtful.map(({ key }) => key));
+    const now = storage.now();
     const lapsed: SessionSnapshot[] = [];
     const strangers: StoredRecord[] = [];
-    listed.forEach((place, n) => {
+    doubtful.forEach((place, n) => {
       const snapshot = snapshots[n];
       if (snapshot?.lease?.value.watch === watch) next = Math.min(next, snapshot.lease.expiresAt);
       else if (!snapshot || snapshot.lease || snapshot.record.ending || snapshot.record.offlineAt !== undefined)

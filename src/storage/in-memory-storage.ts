@@ -202,7 +202,7 @@ export class InMemoryStorage implements Storage {
     const key = stamped ? stampedKey(given, change.stamp, position) : given;
     const kept = this.#partitions.get(partition);
     // What stands behind everything else was not there before.
-    const entry = stamped && kept?.endsBefore(kept.orderOf(key)) ? undefined : kept?.find(key);
+    const entry = kept?.endsBefore(kept.orderOf(key)) ? undefined : kept?.find(key);
     if (!entry) {
       this.#add(partition, key, value, expiresAt, change);
       return;

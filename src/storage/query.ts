@@ -9,15 +9,8 @@ export interface Condition<Names extends string> {
   readonly anyOf: readonly string[];
 }
 
-export interface Query<T, Names extends string, Item> {
+interface Asked<Names extends string> {
   readonly where?: readonly Condition<Names>[];
-  /** From records to what is asked for, in their order; `undefined` leaves one out. */
-  readonly select: (records: readonly Versioned<T>[]) => MaybePromise<readonly (Item | undefined)[]>;
-  /**
-   * From ids that an index led to, likewise: for what is more than a record, and is read of one snapshot. It checks the
-   * conditions itself. Default: the records, checked, through `select`.
-   */
-  readonly find?: (ids: readonly string[]) => MaybePromise<readonly (Item | undefined)[]>;
   /** Only ids of this range. */
   readonly range?: KeyRange | undefined;
   /** 1 … 1,000. */
@@ -25,6 +18,23 @@ export interface Query<T, Names extends string, Item> {
   /** The `next` of the page before. */
   readonly after?: string;
 }
+
+/** From what was found to what is asked for, in its order; `undefined` leaves one out. */
+type Selected<Item> = MaybePromise<readonly (Item | undefined)[]>;
+
+interface OfRecords<T, Item> {
+  readonly select: (records: readonly Versioned<T>[]) => Selected<Item>;
+}
+
+/** For what is more than a record. */
+interface OfMore<Item> {
+  /** From records that were listed, where no index has led to them. */
+  readonly selectListed: (records: readonly StoredRecord[]) => Selected<Item>;
+  /** From ids that an index led to, what is read of them in one snapshot. It checks the conditions itself. */
+  readonly selectIds: (ids: readonly string[]) => Selected<Item>;
+}
+
+export type Query<T, Names extends string, Item> = Asked<Names> & (OfRecords<T, Item> | OfMore<Item>);
 
 /** Some items of a list, and where it goes on. */
 export interface Page<Item> {
@@ -60,15 +70,16 @@ const LONG_PAGE = 250;
 export async function query<T, Names extends string, Item>(
   storage: Storage,
   collection: Collection<T, Names>,
-  { where = [], range, select, find, limit, after }: Query<T, Names, Item>,
+  asked: Query<T, Names, Item>,
 ): Promise<Page<Item>> {
+  const { where = [], range, limit, after } = asked;
   const nextTurn = (): Promise<void> => new Promise((resolve) => (storage.clock ?? systemClock).nextTurn(resolve));
   // Whoever goes through all in long pages holds up nobody either.
   if (after !== undefined && limit >= LONG_PAGE) await nextTurn();
   const driver = where.length < 2 ? driversOf(collection, where)[0] : await smallestDriver(storage, collection, where);
   const walk = driver
-    ? walkIndex(storage, driver, find ?? ((ids) => findRecords(collection, where, select, ids)))
-    : walkRecords(storage, collection, select);
+    ? walkIndex(storage, driver, followed(collection, where, asked))
+    : walkRecords(storage, collection, listed(asked));
   const atOnce = driver ? FOLLOWED_AT_ONCE : SCANNED_AT_ONCE;
   const found: Item[] = [];
   let last = after;
@@ -114,11 +125,7 @@ async function smallestDriver<T, Names extends string>(
   return smallest;
 }
 
-function walkIndex<Item>(
-  storage: Storage,
-  driver: Driver,
-  find: (ids: readonly string[]) => MaybePromise<readonly (Item | undefined)[]>,
-): Walk<Item> {
+function walkIndex<Item>(storage: Storage, driver: Driver, find: OfMore<Item>['selectIds']): Walk<Item> {
   return (range) =>
     whenDone(nextIds(storage, driver, range), (ids) =>
       whenDone(find(ids), (items): Chunk<Item> => ({ length: ids.length, items, idAt: (n) => ids[n] as string })),
@@ -129,31 +136,36 @@ function walkIndex<Item>(
 function walkRecords<T, Names extends string, Item>(
   storage: Storage,
   collection: Collection<T, Names>,
-  select: Query<T, Names, Item>['select'],
+  select: OfMore<Item>['selectListed'],
 ): Walk<Item> {
   return (range) =>
-    whenDone(storage.list(collection.partition, range), (listed) => {
-      const records = listed.map(({ key, value, revision }): Versioned<T> => ({ id: key, value: value as T, revision }));
-      const { length } = records;
-      const idAt = (n: number): string => (records[n] as Versioned<T>).id;
-      return whenDone(select(records), (items): Chunk<Item> => ({ length, items, idAt }));
-    });
+    whenDone(storage.list(collection.partition, range), (listed) =>
+      whenDone(select(listed), (items): Chunk<Item> => {
+        return { length: listed.length, items, idAt: (n) => (listed[n] as StoredRecord).key };
+      }),
+    );
 }
 
-function findRecords<T, Names extends string, Item>(
+function listed<T, Item>(asked: OfRecords<T, Item> | OfMore<Item>): OfMore<Item>['selectListed'] {
+  if ('selectListed' in asked) return asked.selectListed;
+  return (records) => asked.select(records.map(({ key, value, revision }) => ({ id: key, value: value as T, revision })));
+}
+
+function followed<T, Names extends string, Item>(
   collection: Collection<T, Names>,
   where: readonly Condition<Names>[],
-  select: Query<T, Names, Item>['select'],
-  ids: readonly string[],
-): MaybePromise<readonly (Item | undefined)[]> {
-  return whenDone(collection.getMany(ids), (records) => {
-    const meeting = records.filter((record) => record !== undefined && meets(collection, where, record.value));
-    return whenDone(select(meeting as Versioned<T>[]), (items) => {
-      if (meeting.length === records.length) return items;
-      let n = 0;
-      return records.map((record) => (record !== undefined && record === meeting[n] ? items[n++] : undefined));
+  asked: OfRecords<T, Item> | OfMore<Item>,
+): OfMore<Item>['selectIds'] {
+  if ('selectIds' in asked) return asked.selectIds;
+  return (ids) =>
+    whenDone(collection.getMany(ids), (records) => {
+      const meeting = records.filter((record) => record !== undefined && meets(collection, where, record.value));
+      return whenDone(asked.select(meeting as Versioned<T>[]), (items) => {
+        if (meeting.length === records.length) return items;
+        let n = 0;
+        return records.map((record) => (record !== undefined && record === meeting[n] ? items[n++] : undefined));
+      });
     });
-  });
 }
 
 /** The next ids of all partitions of a driver together, in order and each once. */

@@ -11,6 +11,8 @@ const HASHED_FROM = 16;
 const READS_PER_ENTRY = 2;
 /** Entries that one read adds to a hash in the making, so that no read takes long. */
 const HASHED_AT_ONCE = 256;
+/** So often it is found out where an entry stands that the hash has found, in case its neighbours are read next. */
+const READS_PER_PLACE = 16;
 
 /**
  * Entries in order, found by key: sorted chunks of bounded size under one sorted list of chunks, and a hash beside them
@@ -23,26 +25,40 @@ export class SortedMap<Entry extends Ordered> {
   #hashedTo: string | undefined;
   #size = 0;
   #reads = 0;
+  /** Where an entry was read last: whoever reads one after the other finds the next one here, without a search. */
+  #nearChunk: Entry[] = [];
+  #nearIndex = 0;
 
   get size(): number {
     return this.#size;
   }
 
   get(order: string): Entry | undefined {
+    const next = this.#nearChunk[this.#nearIndex + 1];
+    if (next === undefined || next.order !== order) return this.#find(order);
+    this.#nearIndex += 1;
+    return next;
+  }
+
+  #find(order: string): Entry | undefined {
+    this.#reads += 1;
     if (this.#byOrder) {
       const found = this.#byOrder.get(order);
-      if (found || this.#hashedTo === undefined) return found;
-      this.#hashOn(this.#byOrder, this.#hashedTo);
+      if (!found && this.#hashedTo !== undefined) this.#hashOn(this.#byOrder, this.#hashedTo);
+      else if (!found || this.#reads % READS_PER_PLACE !== 0) return found;
+    } else if (this.#size >= HASHED_FROM && this.#reads > this.#size * READS_PER_ENTRY) {
+      this.#byOrder = new Map();
+      this.#hashOn(this.#byOrder, '');
     }
     const chunks = this.#chunks;
     const chunk = chunks[chunks.length === 1 ? 0 : this.#chunkOf(order)];
     if (!chunk) return undefined;
-    if (this.#size >= HASHED_FROM && ++this.#reads > this.#size * READS_PER_ENTRY && !this.#byOrder) {
-      this.#byOrder = new Map();
-      this.#hashOn(this.#byOrder, '');
-    }
-    const entry = chunk[lowerBound(chunk, order)];
-    return entry?.order === order ? entry : undefined;
+    const index = lowerBound(chunk, order);
+    const entry = chunk[index];
+    if (entry?.order !== order) return undefined;
+    this.#nearChunk = chunk;
+    this.#nearIndex = index;
+    return entry;
   }
 
   /** Whether all entries stand before this place. */
@@ -74,16 +90,18 @@ export class SortedMap<Entry extends Ordered> {
   }
 
   delete(order: string): boolean {
-    const at = this.#chunkOf(order);
-    const chunk = this.#chunks[at];
+    const chunks = this.#chunks;
+    // Queues and histories lose their heads.
+    const at = chunks[0]?.[0]?.order === order ? 0 : this.#chunkOf(order);
+    const chunk = chunks[at];
     if (!chunk) return false;
-    const index = lowerBound(chunk, order);
+    const index = chunk[0]?.order === order ? 0 : lowerBound(chunk, order);
     if (chunk[index]?.order !== order) return false;
     if (index === 0) chunk.shift();
     else chunk.splice(index, 1);
     this.#size -= 1;
     this.#byOrder?.delete(order);
-    if (chunk.length === 0) this.#chunks.splice(at, 1);
+    if (chunk.length === 0) chunks.splice(at, 1);
     else if (chunk.length < CHUNK / 4) this.#merge(at);
     return true;
   }
@@ -144,6 +162,8 @@ export class SortedMap<Entry extends Ordered> {
     if (!next || chunk.length + next.length > CHUNK) return;
     for (const entry of next) chunk.push(entry);
     this.#chunks.splice(at + 1, 1);
+    // Nothing is found in a chunk that is no more.
+    this.#nearChunk = chunk;
   }
 
   /** The next part of the hash. What is added behind it meanwhile is in the hash twice, which is once. */

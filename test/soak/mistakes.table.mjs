@@ -282,8 +282,15 @@ export const MISTAKES = [
   {
     name: 'a hash in the making is taken for the whole',
     file: 'src/storage/sorted-map.ts',
-    find: 'if (found || this.#hashedTo === undefined) return found;',
-    replace: 'return found;',
+    find: 'if (!found && this.#hashedTo !== undefined) this.#hashOn(this.#byOrder, this.#hashedTo);',
+    replace: 'if (!found) return undefined;',
+    test: 'test/storage/sorted-map.test.ts',
+  },
+  {
+    name: 'an entry is found in a chunk that is no more',
+    file: 'src/storage/sorted-map.ts',
+    find: '    this.#nearChunk = chunk;\n  }\n\n  /** The next part of the hash.',
+    replace: '  }\n\n  /** The next part of the hash.',
     test: 'test/storage/sorted-map.test.ts',
   },
   {

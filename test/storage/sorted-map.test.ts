@@ -195,4 +195,35 @@ describe('SortedMap', () => {
     }
     pair.agreeOnRange(undefined, undefined);
   });
+
+  it.each([0, 20_000])('agrees with a sorted array that is read in order while it changes, %i reads before', (reads) => {
+    const random = new SeededRandom(4);
+    const pair = new Pair();
+    const name = (number: number): string => String(number).padStart(5, '0');
+    for (let number = 0; number < 6000; number++) pair.add(name(number));
+    for (let count = 0; count < reads; count++) pair.agreeOn(name(random.below(6000)));
+    for (let round = 0; round < 400; round++) {
+      // A run of reads, and behind its start, in it and before it something goes or comes.
+      const start = random.below(6000);
+      for (let next = start; next < start + 40; next++) {
+        pair.agreeOn(name(next));
+        if (random.chance(0.2)) pair.delete(name(next + 1));
+        if (random.chance(0.1)) pair.add(name(next + 1));
+        for (let count = 0; count < 3; count++) pair.delete(name(random.below(6000)));
+      }
+      if (round % 100 === 99) for (let number = 0; number < 6000; number += 2) pair.add(name(number));
+    }
+    pair.agreeOnRange(undefined, undefined);
+  });
+
+  it('finds nothing where an entry was before its chunk went into another', () => {
+    const pair = new Pair();
+    const name = (number: number): string => String(number).padStart(5, '0');
+    for (let number = 0; number < 600; number++) pair.add(name(number));
+    pair.agreeOn(name(550));
+    for (let number = 0; number < 500; number++) pair.delete(name(number));
+    pair.delete(name(551));
+    pair.agreeOn(name(551));
+    pair.agreeOn(name(552));
+  });
 });

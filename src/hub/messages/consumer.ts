@@ -1,6 +1,7 @@
 import type { Timer } from '../../kernel/clock.ts';
 import { describe } from '../../kernel/describe.ts';
 import { MeshError } from '../../kernel/errors.ts';
+import { LazyController } from '../../kernel/lazy-controller.ts';
 import type { HubCore } from '../hub-core.ts';
 import type { Claim } from './claims.ts';
 import type { Inbox, InboxParts } from './inbox.ts';
@@ -17,10 +18,26 @@ export interface HandlerContext {
 /** Handles one message: acked when it returns or resolves, given back when it throws or rejects. */
 export type MessageHandler = (message: Message, context: HandlerContext) => unknown;
 
-interface Running {
+/** One message in the hands of the handler, and what the handler is told of it. */
+class Running implements HandlerContext {
   readonly claim: Claim;
-  readonly controller: AbortController;
-  readonly done: Promise<void>;
+  readonly #controller = new LazyController();
+
+  constructor(claim: Claim) {
+    this.claim = claim;
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  get attempt(): number {
+    return this.claim.tally.deliveries + 1;
+  }
+
+  abort(reason: unknown): void {
+    this.#controller.abort(reason);
+  }
 }
 
 interface Rules {
@@ -39,7 +56,7 @@ export class Consumer {
   readonly #parts: InboxParts;
   readonly #handler: MessageHandler;
   readonly #rules: Rules;
-  readonly #running = new Set<Running>();
+  readonly #running = new Map<Running, Promise<void>>();
   readonly #stopping = new AbortController();
   #freed = (): void => {};
   #extension: Timer | undefined;
@@ -89,7 +106,7 @@ export class Consumer {
       this.#keepExtending();
       await this.#parts.core.nextTurn();
     }
-    await Promise.all([...this.#running].map(({ done }) => done));
+    await Promise.all(this.#running.values());
   }
 
   async #claim(limit: number, types: readonly MessageType[] | undefined): Promise<Claim[] | undefined> {
@@ -102,13 +119,9 @@ export class Consumer {
   }
 
   #start(claim: Claim): void {
-    const controller = new AbortController();
-    const running: Running = {
-      claim,
-      controller,
-      done: this.#handle(claim, controller.signal).finally(() => this.#free(running)),
-    };
-    this.#running.add(running);
+    const running = new Running(claim);
+    const done = this.#handle(running).finally(() => this.#free(running));
+    this.#running.set(running, done);
   }
 
   #free(running: Running): void {
@@ -116,12 +129,13 @@ export class Consumer {
     this.#freed();
   }
 
-  async #handle(claim: Claim, signal: AbortSignal): Promise<void> {
+  async #handle(running: Running): Promise<void> {
     const { settling, core } = this.#parts;
+    const { claim } = running;
     let reason: string | undefined;
     let isDone = false;
     try {
-      await this.#handler(claim.message, { signal, attempt: claim.tally.deliveries + 1 });
+      await this.#handler(claim.message, running);
       isDone = true;
     } catch (error) {
       reason = messageOf(error);
@@ -145,10 +159,10 @@ export class Consumer {
     const { core, settling, visibilityMs } = this.#parts;
     this.#extension = core.engine.clock.setTimeout(() => {
       this.#extension = undefined;
-      for (const { claim, controller } of this.#running) {
-        if (claim.deadline - core.engine.now() > visibilityMs * 0.75) continue;
-        settling.settle(claim, { kind: 'extend', ms: visibilityMs }).catch((error: unknown) => {
-          if (MeshError.is(error, 'stale_receipt')) controller.abort(error);
+      for (const running of this.#running.keys()) {
+        if (running.claim.deadline - core.engine.now() > visibilityMs * 0.75) continue;
+        settling.settle(running.claim, { kind: 'extend', ms: visibilityMs }).catch((error: unknown) => {
+          if (MeshError.is(error, 'stale_receipt')) running.abort(error);
         });
       }
       this.#keepExtending();
@@ -159,7 +173,7 @@ export class Consumer {
     const reason: unknown =
       this.#parts.actor.tenure?.signal.reason ??
       (core.closed ? new MeshError('closed', 'expected an open mesh, got a closed one') : undefined);
-    for (const { controller } of this.#running) controller.abort(reason);
+    for (const running of this.#running.keys()) running.abort(reason);
   }
 }
 

@@ -1,5 +1,5 @@
 import { acceptFlat, type JsonValue } from '../../kernel/json.ts';
-import { eventPut, type LoggedEvent, stampedField } from '../../storage/events/event-reader.ts';
+import { eventPut, type LoggedEvent, type StoredEvent, stampedField } from '../../storage/events/event-reader.ts';
 import type { Put } from '../../storage/storage.ts';
 import { NamesOf } from '../names-of.ts';
 import { type MessageRecord, type MessageTarget, type MessageType, messageIdPrefix } from './message.ts';
@@ -98,7 +98,7 @@ export function waiterTopic(waiter: string): string {
 export const ANY_PING = 'ping/*';
 
 /** Says which waiters an event about messages wakes. */
-export function topicsOf(event: LoggedEvent): readonly string[] {
+export function topicsOf(event: StoredEvent): readonly string[] {
   const { session, waiter, ping } = event;
   switch (event.name) {
     case 'message_sent':

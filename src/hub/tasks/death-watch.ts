@@ -1,5 +1,6 @@
 import type { Timer } from '../../kernel/clock.ts';
 import { MeshError } from '../../kernel/errors.ts';
+import { REGISTRY_EVENTS } from '../../registry/events.ts';
 import type { LoggedEvent } from '../../storage/events/event-reader.ts';
 import { keyAfter } from '../../storage/keys.ts';
 import type { Unsubscribe } from '../../storage/storage.ts';
@@ -44,7 +45,7 @@ export class DeathWatch {
   /** For as long as somebody waits; the answer ends it. */
   enter(): () => void {
     this.#waiting += 1;
-    this.#unsubscribe ??= this.#store.engine.log.subscribe((event) => this.#hear(event));
+    this.#unsubscribe ??= this.#store.engine.log.subscribe((event) => this.#hear(event), REGISTRY_EVENTS);
     return once(() => {
       this.#waiting -= 1;
       if (this.#waiting > 0) return;

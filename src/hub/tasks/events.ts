@@ -1,4 +1,4 @@
-import type { LoggedEvent } from '../../storage/events/event-reader.ts';
+import type { LoggedEvent, StoredEvent } from '../../storage/events/event-reader.ts';
 
 interface TaskEvent extends LoggedEvent {
   readonly task: string;
@@ -68,7 +68,7 @@ export function workTopic(session: string): string {
   return `work/${session}`;
 }
 
-export function topicsOf({ task, queue, session }: LoggedEvent): string[] {
+export function topicsOf({ task, queue, session }: StoredEvent): string[] {
   const topics = [taskTopic(String(task))];
   if (queue !== undefined) topics.push(queueTopic(String(queue)));
   if (session !== undefined) topics.push(workTopic(String(session)));

@@ -1,6 +1,7 @@
 import { sleep, type Timer } from '../../kernel/clock.ts';
 import { MeshError } from '../../kernel/errors.ts';
 import type { JsonValue } from '../../kernel/json.ts';
+import { LazyController } from '../../kernel/lazy-controller.ts';
 import type { Assignment } from './assignment.ts';
 import type { Claim, Task } from './task.ts';
 import type { DelegateTarget, ProgressUpdate } from './task-inputs.ts';
@@ -40,7 +41,7 @@ export class Job {
   readonly #store: TaskStore;
   readonly #assignment: Assignment;
   readonly #handler: WorkHandler;
-  readonly #controller = new AbortController();
+  readonly #controller = new LazyController();
   #finish = (): void => {};
   #letGo = (): void => {};
   #timer: Timer | undefined;
@@ -78,7 +79,7 @@ export class Job {
 
   /** Tells the handler to give up. */
   abort(reason: unknown): void {
-    if (!this.#controller.signal.aborted) this.#controller.abort(reason);
+    this.#controller.abort(reason);
   }
 
   /** Reads whether the task still is what was claimed, and aborts if not. */
@@ -120,15 +121,17 @@ export class Job {
 
   #context(): WorkContext {
     const assignment = this.#assignment;
-    const { signal } = this.#controller;
+    const controller = this.#controller;
     const ending = async (act: Promise<void>): Promise<void> => {
       await act;
       this.#end(undefined);
     };
     return {
-      signal,
+      get signal() {
+        return controller.signal;
+      },
       progress: (update) => assignment.progress(update),
-      ask: (question) => assignment.ask(question, { signal }),
+      ask: (question) => assignment.ask(question, { signal: controller.signal }),
       reject: (reason) => ending(assignment.reject(reason)),
       handoff: (options) => ending(assignment.handoff(options)),
     };

@@ -1,11 +1,18 @@
 import type { Clock, Timer } from '../../kernel/clock.ts';
 import { MeshError } from '../../kernel/errors.ts';
 import type { ReportError } from '../../kernel/report.ts';
-import type { Hint, MaybePromise, Storage, Unsubscribe } from '../storage.ts';
-import { EVENT_PAGE, EVENTS, type EventReader, type LoggedEvent } from './event-reader.ts';
+import type { Hint, MaybePromise, Storage, StoredRecord, Unsubscribe } from '../storage.ts';
+import { EVENT_PAGE, EVENTS, type EventReader, eventOf, type LoggedEvent, type StoredEvent } from './event-reader.ts';
 
-/** Names the waiters that an event concerns. */
-export type WakeTopics = (event: LoggedEvent) => readonly string[];
+/** Names the waiters that an event concerns. It must not need what the commit has stamped. */
+export type WakeTopics = (event: StoredEvent) => readonly string[];
+
+interface Listening {
+  /** What was committed before the listener came is not for it. */
+  readonly after: string;
+  /** The events that it hears of; left out, all. */
+  readonly names: ReadonlySet<string> | undefined;
+}
 
 /** A wait for what comes next, which may be called off. */
 export interface News {
@@ -33,8 +40,7 @@ export class EventFollower {
   readonly #clock: Clock;
   readonly #report: ReportError;
   readonly #pollIntervalMs: number;
-  /** Each with the cursor behind which it listens: what was committed before it came is not for it. */
-  readonly #listeners = new Map<(event: LoggedEvent) => void, string>();
+  readonly #listeners = new Map<(event: LoggedEvent) => void, Listening>();
   readonly #wakers = new Map<string, Set<(event: LoggedEvent) => void>>();
   readonly #news = new Set<(isNew: boolean) => void>();
   #reached: { readonly cursor: string; resolve(): void }[] = [];
@@ -58,10 +64,10 @@ export class EventFollower {
     this.#pollIntervalMs = pollIntervalMs;
   }
 
-  subscribe(listener: (event: LoggedEvent) => void): Unsubscribe {
+  subscribe(listener: (event: LoggedEvent) => void, names?: ReadonlySet<string>): Unsubscribe {
     this.assertOpen();
     const after = this.#unwatch ? this.#newest() : '';
-    this.#listeners.set(listener, after);
+    this.#listeners.set(listener, { after, names });
     this.#start();
     return () => {
       this.#listeners.delete(listener);
@@ -212,12 +218,12 @@ export class EventFollower {
       await this.#starting;
       this.#cursor ??= await this.#reader.tail();
       const before = this.#cursor;
-      const page = await this.#reader.read(before);
+      const page = await this.#reader.records(before);
       if (page.length === EVENT_PAGE) {
         await this.#reader.assertKept(before);
         this.#soon();
       }
-      for (const event of page) this.#pass(event);
+      for (const record of page) this.#pass(record);
       this.#failing = false;
       this.#settle();
     } catch (error) {
@@ -229,12 +235,25 @@ export class EventFollower {
     }
   }
 
-  #pass(event: LoggedEvent): void {
-    if (this.#cursor === undefined || event.cursor <= this.#cursor) return;
-    this.#cursor = event.cursor;
-    for (const [listener, after] of [...this.#listeners]) if (event.cursor > after) listener(event);
-    for (const topic of this.topics.get(event.name)?.(event) ?? []) {
-      for (const wake of [...(this.#wakers.get(topic) ?? [])]) wake(event);
+  #pass(record: StoredRecord): void {
+    const cursor = record.key;
+    if (this.#cursor === undefined || cursor <= this.#cursor) return;
+    this.#cursor = cursor;
+    const stored = record.value as StoredEvent;
+    // Most events concern nobody in this process, and are not made for nobody.
+    let event: LoggedEvent | undefined;
+    for (const [listener, { after, names }] of [...this.#listeners]) {
+      if (cursor <= after || (names && !names.has(stored.name))) continue;
+      event ??= eventOf(record);
+      listener(event);
+    }
+    if (this.#wakers.size > 0) {
+      for (const topic of this.topics.get(stored.name)?.(stored) ?? []) {
+        const wakers = this.#wakers.get(topic);
+        if (!wakers) continue;
+        event ??= eventOf(record);
+        for (const wake of [...wakers]) wake(event);
+      }
     }
     for (const resolve of this.#news) resolve(true);
     this.#news.clear();

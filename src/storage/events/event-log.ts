@@ -64,9 +64,9 @@ export class EventLog {
     return this.#follow(begin, signal);
   }
 
-  /** Calls back with every event that is committed from now on. The listener must not throw. */
-  subscribe(listener: (event: LoggedEvent) => void): Unsubscribe {
-    return this.#follower.subscribe(listener);
+  /** Calls back with every event, or every one of these names, that is committed from now on. The listener must not throw. */
+  subscribe(listener: (event: LoggedEvent) => void, names?: ReadonlySet<string>): Unsubscribe {
+    return this.#follower.subscribe(listener, names);
   }
 
   /** Says which waiters an event of this name concerns. */

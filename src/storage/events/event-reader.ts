@@ -42,8 +42,12 @@ export class EventReader {
 
   /** Up to 1,000 events behind a cursor; behind `''`, from the oldest on. */
   read(after: string): MaybePromise<LoggedEvent[]> {
-    const range = after === '' ? { limit: EVENT_PAGE } : { start: keyAfter(after), limit: EVENT_PAGE };
-    return whenDone(this.#storage.list(EVENTS, range), (records) => records.map(eventOf));
+    return whenDone(this.records(after), (records) => records.map(eventOf));
+  }
+
+  /** The same as they are stored: for whoever passes most of them over. */
+  records(after: string): MaybePromise<StoredRecord[]> {
+    return this.#storage.list(EVENTS, after === '' ? { limit: EVENT_PAGE } : { start: keyAfter(after), limit: EVENT_PAGE });
   }
 
   /**
@@ -71,12 +75,31 @@ export function eventPut(value: JsonValue): Put {
   return { partition: EVENTS, key: '', value, stamped: true };
 }
 
-type StoredEvent = Record<string, JsonValue> & { readonly name: string; readonly at: number };
+/** An event as it is stored: without its cursor, and without what its commit has stamped. */
+export type StoredEvent = Readonly<Record<string, JsonValue>> & { readonly name: string; readonly at: number };
 
-function eventOf({ key, value }: StoredRecord): LoggedEvent {
-  if (!('stamped' in (value as StoredEvent))) return Object.freeze({ ...(value as StoredEvent), cursor: key });
-  const { stamped, ...fields } = value as StoredEvent;
-  const [field = '', position, prefix = ''] = (stamped as string).split(' ');
-  const stamp = stampedKey(prefix, key.slice(0, REVISION_DIGITS), Number(position));
-  return Object.freeze({ ...fields, [field]: stamp, name: fields.name, at: fields.at, cursor: key } as LoggedEvent);
+/** The event of a record of the log. */
+export function eventOf({ key, value }: StoredRecord): LoggedEvent {
+  const stored = value as StoredEvent;
+  const event: Record<string, JsonValue> = { name: stored.name, at: stored.at };
+  // Field by field: to spread it takes ten times as long.
+  for (const field in stored) {
+    if (field !== STAMPED) event[field] = stored[field] as JsonValue;
+    else nameStamped(event, stored[STAMPED] as string, key);
+  }
+  event['cursor'] = key;
+  return Object.freeze(event) as LoggedEvent;
+}
+
+const STAMPED = 'stamped';
+
+function nameStamped(event: Record<string, JsonValue>, stamped: string, cursor: string): void {
+  const field = stamped.indexOf(' ');
+  const position = stamped.indexOf(' ', field + 1);
+  const prefix = stamped.slice(position + 1);
+  event[stamped.slice(0, field)] = stampedKey(
+    prefix,
+    cursor.slice(0, REVISION_DIGITS),
+    Number(stamped.slice(field + 1, position)),
+  );
 }

@@ -79,11 +79,10 @@ export abstract class EventSource<Events extends EventMap> {
 
   #follow(): void {
     this.#log.assertOpen();
-    this.#unsubscribe ??= this.#log.subscribe((event) => this.#emit(event));
+    this.#unsubscribe ??= this.#log.subscribe((event) => this.#emit(event), this.#names);
   }
 
   #emit(event: LoggedEvent): void {
-    if (this.#names && !this.#names.has(event.name)) return;
     if (this.#accepts && !this.#accepts(event)) return;
     this.#emitter.emit(event.name, event as unknown as Events[string]);
     this.#stopIfSilent();
