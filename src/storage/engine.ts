@@ -114,7 +114,8 @@ export class Engine {
     let sweeps = 0;
     return async () => {
       sweeps += 1;
-      if (sweeps % SWEEPS_PER_TRIM === 0) await trim.run();
+      // In memory a burst is a burden at once, and there may be no tenth sweep for long: the sweeper rests while nothing changes.
+      if (sweeps % SWEEPS_PER_TRIM === 0 || (!onDisk && (await trim.hasGrown()))) await trim.run();
     };
   }
 }

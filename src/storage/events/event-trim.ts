@@ -1,5 +1,5 @@
 import type { Clock } from '../../kernel/clock.ts';
-import { keyAfter } from '../keys.ts';
+import { keyAfter, REVISION_DIGITS } from '../keys.ts';
 import type { Storage } from '../storage.ts';
 import { EVENT_PAGE, EVENTS, EventReader, TRIMMED } from './event-reader.ts';
 
@@ -23,6 +23,8 @@ export class EventTrim {
   readonly #maxEvents: number;
   readonly #maxAgeMs: number | undefined;
   #marks: string[] = [];
+  /** The newest revision that was in the log at the last run. */
+  #ranAt = 0;
 
   constructor({ storage, clock, maxEvents, maxAgeMs }: EventTrimOptions) {
     this.#storage = storage;
@@ -32,7 +34,13 @@ export class EventTrim {
     this.#maxAgeMs = maxAgeMs;
   }
 
+  /** Whether so much has happened since the last run that there may be twice as many events as are to stay. */
+  async hasGrown(): Promise<boolean> {
+    return (await this.#newest()) - this.#ranAt >= this.#maxEvents;
+  }
+
   async run(): Promise<void> {
+    this.#ranAt = await this.#newest();
     await this.#count();
     const surplus = this.#marks.length - Math.ceil(this.#maxEvents / EVENT_PAGE);
     if (surplus > 0) {
@@ -40,6 +48,10 @@ export class EventTrim {
       this.#marks = this.#marks.slice(surplus);
     }
     if (this.#maxAgeMs !== undefined) await this.#removeOlderThan(this.#storage.now() - this.#maxAgeMs);
+  }
+
+  async #newest(): Promise<number> {
+    return Number((await this.#reader.tail()).slice(0, REVISION_DIGITS));
   }
 
   async #count(): Promise<void> {

@@ -1,6 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { createMesh } from '../../../src/mesh.ts';
 import { Engine } from '../../../src/storage/engine.ts';
 import { EventTrim } from '../../../src/storage/events/event-trim.ts';
+import { InMemoryStorage } from '../../../src/storage/in-memory-storage.ts';
+import { pagesOf } from '../../../src/storage/pages.ts';
 import { VirtualClock } from '../../../src/testing/virtual-clock.ts';
 import { storages } from '../../support/storages.ts';
 
@@ -75,5 +78,20 @@ describe.each(storages)('trimming the event log on %s', (_name, open) => {
     await Promise.all(trims.map((trim) => trim.run()));
     expect(await kept(engine)).toEqual(Array.from({ length: 2000 }, (_, n) => n + 2000));
     await engine.close();
+  });
+});
+
+describe('a mesh in memory', () => {
+  it('lets go of the events of a burst, although nothing happens behind it', async () => {
+    const clock = new VirtualClock();
+    const storage = new InMemoryStorage({ clock });
+    const mesh = createMesh({ storage });
+    for (let count = 0; count < 25_000; count++) await mesh.memory.set('count', count);
+    await clock.advance(3000);
+    let kept = 0;
+    for await (const page of pagesOf(storage, 'events', { values: false })) kept += page.length;
+    expect(kept).toBeGreaterThanOrEqual(10_000);
+    expect(kept).toBeLessThan(11_001);
+    await mesh.close();
   });
 });
