@@ -100,10 +100,10 @@ export class Collection<T, Names extends string = never> {
       const after = next === undefined ? NO_VALUES : valuesOf(index, next);
       const before = previous === undefined ? NO_VALUES : valuesOf(index, previous);
       if (after === before || (after.length === 1 && before.length === 1 && after[0] === before[0])) continue;
-      for (const value of new Set(after)) {
+      for (const value of different(after)) {
         if (!before.includes(value)) draft.puts.push({ partition: this.indexPartition(name, value), key: id, value: null });
       }
-      for (const value of new Set(before)) {
+      for (const value of different(before)) {
         if (!after.includes(value)) draft.deletes.push({ partition: this.indexPartition(name, value), key: id });
       }
     }
@@ -111,6 +111,10 @@ export class Collection<T, Names extends string = never> {
 }
 
 const NO_VALUES: readonly string[] = [];
+
+function different(values: readonly string[]): Iterable<string> {
+  return values.length < 2 ? values : new Set(values);
+}
 
 function valuesOf<T>(index: Index<T>, record: T): readonly string[] {
   const values = index(record);

@@ -1,4 +1,4 @@
-import type { MaybePromise, StoredRecord } from '../../storage/storage.ts';
+import { type MaybePromise, type StoredRecord, whenDone } from '../../storage/storage.ts';
 import type { HubCore } from '../hub-core.ts';
 import { mailAddress, mailOf, stampAt } from './mailbox.ts';
 import {
@@ -27,8 +27,8 @@ export class Bodies {
   /** In the order asked; `undefined` where nothing is kept any more. */
   read(places: readonly MessagePlace[]): MaybePromise<(Message | undefined)[]> {
     if (places.length > AT_ONCE) return this.#readMany(places);
-    const records = this.#core.engine.storage.get(places.map(({ mailbox, stamp }) => mailAddress(mailbox, stamp)));
-    return records instanceof Promise ? records.then((found) => this.#views(places, found)) : this.#views(places, records);
+    const reading = this.#core.engine.storage.get(places.map(({ mailbox, stamp }) => mailAddress(mailbox, stamp)));
+    return whenDone(reading, (records) => this.#views(places, records));
   }
 
   /** One message as it is stored, and where: a copy leads to what all copies share. */
@@ -81,16 +81,18 @@ export class Bodies {
     return this.#withShared(views, shared);
   }
 
-  async #withShared(
+  #withShared(
     views: (Message | undefined)[],
     shared: readonly { readonly n: number; readonly place: MessagePlace }[],
-  ): Promise<(Message | undefined)[]> {
-    const records = await this.#core.engine.storage.get(shared.map(({ place }) => mailAddress(SHARED, place.stamp)));
-    shared.forEach(({ n, place }, k) => {
-      const record = records[k];
-      if (record) views[n] = view(place, mailOf(record) as MessageRecord);
+  ): MaybePromise<(Message | undefined)[]> {
+    const reading = this.#core.engine.storage.get(shared.map(({ place }) => mailAddress(SHARED, place.stamp)));
+    return whenDone(reading, (records) => {
+      shared.forEach(({ n, place }, k) => {
+        const record = records[k];
+        if (record) views[n] = view(place, mailOf(record) as MessageRecord);
+      });
+      return views;
     });
-    return views;
   }
 }
 

@@ -2,12 +2,17 @@ import { abortedBy, holdProcess } from '../../kernel/clock.ts';
 import { MeshError, type MeshErrorCode } from '../../kernel/errors.ts';
 import type { JsonValue } from '../../kernel/json.ts';
 import type { Versioned } from '../../storage/collection.ts';
+import type { LoggedEvent } from '../../storage/events/event-reader.ts';
 import { setHubAlarm } from '../alarm.ts';
 import type { DeathWatch } from './death-watch.ts';
 import { taskTopic } from './events.ts';
 import { isOver, type ResultOptions, type TaskRecord } from './task.ts';
 import type { TaskStore } from './task-store.ts';
 import { withDeadline } from './transitions.ts';
+
+/** With these a task is over. What else happens to it is not waited for. */
+const ENDS: ReadonlySet<string> = new Set(['task_completed', 'task_failed', 'task_canceled', 'task_rejected']);
+const isEnd = ({ name }: LoggedEvent): boolean => ENDS.has(name);
 
 /** Waits for tasks to be over. */
 export class Results {
@@ -28,7 +33,7 @@ export class Results {
     try {
       leave = this.#deaths.enter();
       for (;;) {
-        const alarm = setHubAlarm(core, { topics: [taskTopic(id)], signals: [signal], at: until });
+        const alarm = setHubAlarm(core, { topics: [taskTopic(id)], concerns: isEnd, signals: [signal], at: until });
         try {
           if (signal?.aborted) throw abortedBy(signal);
           core.assertOpen();
