@@ -14,10 +14,6 @@ export class LazyController {
     return this.#controller.signal;
   }
 
-  get aborted(): boolean {
-    return this.#aborted !== undefined;
-  }
-
   /** Aborts once; what is said later counts no more. */
   abort(reason: unknown): void {
     if (this.#aborted) return;

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { HandlerContext } from '../../../src/hub/messages/consumer.ts';
 import { bodiesOf, only, postOn, statesOf, toldOf } from '../../support/hub/post.ts';
 import { isSettled, quiet, refusal, together } from '../../support/memory/worlds.ts';
 import { storages } from '../../support/storages.ts';
@@ -215,6 +216,26 @@ describe.each(storages)('a handler on %s', (_name, open) => {
     await consumer.done;
     expect((await statesOf({ hub }))['one']).not.toBe('acked');
     expect(errors).toEqual([]);
+  });
+
+  it('finds its signal aborted, also when it asks for it only then', async () => {
+    const { hub, bob, clock, send, registry } = await postOn(open);
+    const asked: HandlerContext[] = [];
+    hub.inbox(bob).handle((_message, context) => {
+      asked.push(context);
+      return new Promise(() => {});
+    });
+    await send('one');
+    await clock.settle();
+    const killing = registry.kill('bob', { graceMs: 1000, reason: 'enough' });
+    await clock.advance(100);
+    const [context] = asked;
+    expect(context?.signal.aborted).toBe(true);
+    expect(context?.signal.reason).toMatchObject({ details: { reason: 'enough' } });
+    expect(context?.signal).toBe(context?.signal);
+    expect(context?.attempt).toBe(1);
+    await clock.advance(2000);
+    await killing;
   });
 
   it('is told to stop when its session is killed, and may finish within the grace', async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { WorkContext } from '../../../src/hub/tasks/job.ts';
 import { MeshError } from '../../../src/kernel/errors.ts';
 import { deferred, isSettled, passUntil, quiet, refusal, toldOf, worldOn } from '../../support/hub/worlds.ts';
 import { counted, wrapped } from '../../support/registry-kill/storages.ts';
@@ -125,6 +126,24 @@ describe.each(storages)('a worker on %s', (_name, open) => {
     expect(MeshError.is(reason, 'aborted')).toBe(true);
     expect(await hub.getTask(second.id)).toMatchObject({ state: 'submitted', attempt: 0 });
     expect(await toldOf(storage, second.id)).toEqual(['delegated', 'claimed', 'updated:returned']);
+  });
+
+  it('tells by the signal that the work was called off, also who asks for it only then', async () => {
+    const { hub, registry, clock } = await worldOn(open);
+    await quiet(registry, 'planner');
+    const dev = await quiet(registry, 'dev');
+    let asked: WorkContext | undefined;
+    const worker = hub.work(dev, {}, (_task, context) => {
+      asked = context;
+      return new Promise(() => {});
+    });
+    const task = await hub.delegate({ from: 'planner', to: 'dev', type: 'run' });
+    await clock.advance(200);
+    await hub.cancel(task.id, { reason: 'no need' });
+    await clock.advance(200);
+    expect(asked?.signal.aborted).toBe(true);
+    expect(asked?.signal.reason).toMatchObject({ code: 'aborted', details: { task: task.id, state: 'canceled' } });
+    await worker.stop({ graceMs: 0 });
   });
 
   it('ends by its signal, and when its session ends or is killed', async () => {
