@@ -110,8 +110,8 @@ it.each([
   [{ namspace: 'a' }, 'expected options to have known options only, got "namspace"'],
   [{ memory: { historyPerKey: 0 } }, 'expected options.memory.historyPerKey to be a whole number between 1 and 10000, got 0'],
   [{ memory: { history: 5 } }, 'expected options.memory to have known options only, got "history"'],
-  [null, 'expected options to be object, got null'],
-  ['mesh.db', 'expected options to be object, got "mesh.db"'],
+  [null, 'expected options to be an object, got null'],
+  ['mesh.db', 'expected options to be an object, got "mesh.db"'],
 ])('refuses the options %o', (options, message) => {
   const act = () => createMesh(options as object);
   expect(act).toThrow(MeshError);

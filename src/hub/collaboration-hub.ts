@@ -199,7 +199,8 @@ export class CollaborationHub extends EventSource<HubEvents> {
 
   /**
    * Works on tasks of a session, and of its capabilities, until it is stopped, the session ends or the mesh is closed.
-   * What the handler returns completes the task, what it throws fails the attempt. Keeps the process alive.
+   * What the handler returns completes the task, what it throws fails the attempt. Keeps the process alive. To work for a
+   * session that nobody knows ends at once, which `onError` hears.
    *
    * ```ts
    * const worker = hub.work(dev, { concurrency: 4 }, async (task, { signal }) => review(task.payload, signal));

@@ -15,3 +15,21 @@ export function describe(value: unknown): string {
     return 'an object';
   }
 }
+
+/** What somebody threw says of itself, cut to so many characters of well-formed text. It may be anything, and never throws. */
+export function saidBy(thrown: unknown, length: number): string {
+  return (textOf(thrown) ?? describe(thrown)).slice(0, length).toWellFormed();
+}
+
+function textOf(thrown: unknown): string | undefined {
+  if (typeof thrown === 'string') return thrown;
+  try {
+    if (!(thrown instanceof Error)) return undefined;
+    const { message, name } = thrown as { readonly message: unknown; readonly name: unknown };
+    if (typeof message === 'string' && message !== '') return message;
+    return typeof name === 'string' && name !== '' ? name : undefined;
+  } catch {
+    // An accessor or a proxy that throws.
+    return undefined;
+  }
+}

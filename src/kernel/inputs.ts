@@ -52,7 +52,11 @@ export function parse<T>(schema: z.ZodType<T>, input: unknown, what: string): T 
 
 function refusal(issue: z.core.$ZodIssue, input: unknown, what: string): MeshError {
   const path = [what, ...issue.path.map(String)].join('.');
-  return new MeshError('invalid_input', sentence(issue, path, valueAt(input, issue.path)), { details: { path } });
+  const got = valueAt(input, issue.path);
+  const at: unknown = issue.code === 'custom' ? issue.params?.['at'] : undefined;
+  if (typeof at !== 'number') return new MeshError('invalid_input', sentence(issue, path, describe(got)), { details: { path } });
+  const item = `an array with ${describe((got as readonly unknown[])[at])} at ${at}`;
+  return new MeshError('invalid_input', sentence(issue, path, item), { details: { path: `${path}[${at}]` } });
 }
 
 /** A policy told in words: what is expected, as it stands between *expected … to be* and *, got …*. */
@@ -72,18 +76,27 @@ export function callback<T>(): z.ZodType<T> {
   return policy((value): value is T => typeof value === 'function', 'a function');
 }
 
-function sentence(issue: z.core.$ZodIssue, path: string, got: unknown): string {
+function sentence(issue: z.core.$ZodIssue, path: string, got: string): string {
   switch (issue.code) {
     case 'unrecognized_keys':
       return `expected ${path} to have known options only, got ${issue.keys.map(describe).join(', ')}`;
     case 'invalid_type':
-      return `expected ${path} to be ${issue.expected}, got ${describe(got)}`;
+      return `expected ${path} to be ${KINDS[issue.expected] ?? issue.expected}, got ${got}`;
     case 'invalid_value':
-      return `expected ${path} to be one of ${issue.values.map(describe).join(', ')}, got ${describe(got)}`;
+      return `expected ${path} to be one of ${issue.values.map(describe).join(', ')}, got ${got}`;
     default:
-      return `expected ${path} to be ${issue.message}, got ${describe(got)}`;
+      return `expected ${path} to be ${issue.message}, got ${got}`;
   }
 }
+
+/** What zod calls some kinds of values, as people do. */
+const KINDS: Readonly<Record<string, string>> = {
+  nonoptional: 'given',
+  object: 'an object',
+  array: 'an array',
+  string: 'a string',
+  number: 'a number',
+};
 
 function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {
   let value = input;
@@ -110,8 +123,10 @@ export function distinct(
 ): z.ZodType<readonly string[]> {
   return z.unknown().transform((value, { issues }) => {
     const copy = plainArray(value, atMost);
-    if (copy?.every(accepts) && new Set(copy).size === copy.length) return copy;
-    issues.push({ code: 'custom', message: `an array of at most ${atMost} different ${expected}`, input: value });
+    const at = copy?.findIndex((item, n) => !accepts(item) || copy.indexOf(item) < n);
+    if (copy && at === -1) return copy as readonly string[];
+    const params = at === undefined ? {} : { at };
+    issues.push({ code: 'custom', message: `an array of at most ${atMost} different ${expected}`, input: value, params });
     return z.NEVER;
   });
 }

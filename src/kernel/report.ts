@@ -1,4 +1,4 @@
-import { describe } from './describe.ts';
+import { saidBy } from './describe.ts';
 
 /**
  * What becomes of an error that has no caller: a listener's, a background loop's. The host gives `onError`; without
@@ -6,12 +6,23 @@ import { describe } from './describe.ts';
  */
 export type ReportError = (error: unknown) => void;
 
+/** Never throws, whatever it is given. */
 export const warnProcess: ReportError = (error) => {
   const host = (globalThis as { process?: { emitWarning?: (warning: Error) => void } }).process;
-  host?.emitWarning?.(
-    error instanceof Error ? error : new Error(`session-mesh: ${typeof error === 'string' ? error : describe(error)}`),
-  );
+  host?.emitWarning?.(isPlain(error) ? error : new Error(`session-mesh: ${saidBy(error, MESSAGE_LENGTH)}`));
 };
+
+const MESSAGE_LENGTH = 1000;
+
+/** Whether it is an error that Node can print: it reads these, some of them later, where a throwing accessor ends the process. */
+function isPlain(error: unknown): error is Error {
+  try {
+    if (!(error instanceof Error)) return false;
+    return [error.name, error.message, error.stack ?? ''].every((text: unknown) => typeof text === 'string');
+  } catch {
+    return false;
+  }
+}
 
 /** Calls back, and reports what it throws or rejects with instead of passing it on. */
 export function guarded<Args extends readonly unknown[]>(

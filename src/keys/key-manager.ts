@@ -34,7 +34,7 @@ import { type KeyIndex, type KeySnapshot, KeyStore } from './key-store.ts';
 import { Removal } from './removal.ts';
 import { newKeyId, newToken } from './token.ts';
 import { Uses } from './uses.ts';
-import { type Verification, Verifier } from './verification.ts';
+import { assertRenewable, type Verification, Verifier } from './verification.ts';
 
 /** Options of a key manager of its own, without a mesh. */
 export type KeyManagerOptions = EngineOptions;
@@ -175,16 +175,17 @@ export class KeyManager extends EventSource<KeyEvents> {
   /**
    * Gives a key a new token. The old one is good for `overlapMs` more (default 0), so that there is no gap; of several
    * rotations within an overlap only the last old one. Keys that were derived stay good.
-   * @throws MeshError `invalid_input`, `not_found`, `unauthorized` (revoked or expired: no token of it would be good)
+   * @throws MeshError `invalid_input`, `not_found`, `unauthorized` (it or one that it was derived from is revoked or expired,
+   * or its session is over: no token of it would be good)
    */
   async rotate(id: string, options: RotateOptions = {}): Promise<IssuedKey> {
     const { overlapMs } = parse(ROTATE, options, 'options');
     assertKeyId(id, 'id');
     const { secret, token } = newToken(id);
     const digest = await sha256(secret);
-    const apiKey = await this.#store.change(id, (current, draft) => {
+    const apiKey = await this.#store.change(id, async (current, draft) => {
+      await assertRenewable(this.#store, id, current);
       const now = this.#engine.now();
-      assertRotatable(current, now);
       this.#store.event(draft, 'key_rotated', id, current);
       const { previous: _previous, ...rest } = current;
       return { ...rest, digest, ...(overlapMs > 0 && { previous: { digest: current.digest, until: now + overlapMs } }) };
@@ -355,13 +356,6 @@ function assertDerivable(parent: KeyRecord, { scopes, ttlMs }: KeyRequest, now: 
   if (!scopes.every((scope) => covers(parent.scopes, scope))) throw forbidden('expected scopes that the parent has, got others');
   if (ttlMs !== undefined && parent.expiresAt !== undefined && now + ttlMs > parent.expiresAt) {
     throw forbidden('expected a time to live within that of the parent, got a longer one');
-  }
-}
-
-function assertRotatable({ revoked, expiresAt }: KeyRecord, now: number): void {
-  if (revoked) throw new MeshError('unauthorized', 'expected a key that is not revoked, got a revoked one');
-  if (expiresAt !== undefined && expiresAt <= now) {
-    throw new MeshError('unauthorized', 'expected a key that has not expired, got an expired one');
   }
 }
 

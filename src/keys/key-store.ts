@@ -79,7 +79,10 @@ export class KeyStore {
    * @returns the key after the change; `undefined` when it was left as it is
    * @throws MeshError `not_found`, and whatever `change` throws
    */
-  async change(id: string, change: (current: KeyRecord, draft: Draft) => KeyRecord | undefined): Promise<ApiKey | undefined> {
+  async change(
+    id: string,
+    change: (current: KeyRecord, draft: Draft) => MaybePromise<KeyRecord | undefined>,
+  ): Promise<ApiKey | undefined> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       // All that the answer needs is read before the commit: after it nothing may fail any more.
       const [key, uses, lastUse] = await this.engine.storage.get([
@@ -89,7 +92,7 @@ export class KeyStore {
       ]);
       if (!key) throw notFound();
       const draft = new Draft();
-      const next = change(recordOf(key), draft);
+      const next = await change(recordOf(key), draft);
       if (!next) return undefined;
       this.keys.replace(draft, { id, value: recordOf(key), revision: key.revision }, next);
       if ((await this.engine.commit(draft)).committed) return apiKeyOf(id, next, numberOf(uses), numberOf(lastUse));

@@ -159,6 +159,24 @@ function standing({ key, ancestors, session }: KeySnapshot, now: number): Refusa
   return undefined;
 }
 
+/** What no new token helps against. */
+const NEVER_AGAIN: Readonly<Partial<Record<Refusal, string>>> = {
+  revoked: 'one that is revoked, or was derived from such',
+  expired: 'one that has expired, or was derived from such',
+  session_ended: 'one whose session has ended',
+};
+
+/** @throws MeshError `unauthorized` for a key of which no token would be good, ever */
+export async function assertRenewable(store: KeyStore, id: string, current: KeyRecord): Promise<void> {
+  const addresses = store.snapshotAddresses(id, current);
+  // A key on its own has been read already.
+  const found = addresses.length === 1 ? undefined : store.snapshotOf(await store.engine.storage.get(addresses));
+  const now = store.engine.now();
+  const refusal = found ? standing(found, now) : refusalOf(current, now);
+  const got = refusal && NEVER_AGAIN[refusal];
+  if (got !== undefined) throw new MeshError('unauthorized', `expected a key that can be good again, got ${got}`);
+}
+
 function isDigestOf({ digest, previous }: KeyRecord, given: string, now: number): boolean {
   // Both are compared whatever the first comparison says.
   const isCurrent = sameDigest(digest, given);

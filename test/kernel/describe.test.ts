@@ -1,5 +1,6 @@
 import { expect, describe as group, it } from 'vitest';
-import { describe } from '../../src/kernel/describe.ts';
+import { describe, saidBy } from '../../src/kernel/describe.ts';
+import { oddErrors } from '../support/odd-errors.ts';
 
 class Point {}
 
@@ -47,5 +48,25 @@ group('describe', () => {
     const text = describe(Long && new Long());
     expect(text.length).toBeLessThanOrEqual(60);
     expect(text.isWellFormed()).toBe(true);
+  });
+});
+
+group('saidBy', () => {
+  it.each(oddErrors())('is text, whatever was thrown: %s', (_what, thrown) => {
+    const said = saidBy(thrown, 20);
+    expect(said.length).toBeLessThanOrEqual(20);
+    expect(said.isWellFormed()).toBe(true);
+    expect(said).not.toBe('');
+  });
+
+  it.each([
+    [new Error('broken'), 'broken'],
+    [new TypeError(''), 'TypeError'],
+    ['plain text', 'plain text'],
+    [new Error('x'.repeat(30)), 'x'.repeat(20)],
+    [{ message: 'no error' }, 'an object'],
+    [undefined, 'undefined'],
+  ])('is what %o says of itself', (thrown, said) => {
+    expect(saidBy(thrown, 20)).toBe(said);
   });
 });

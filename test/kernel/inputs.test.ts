@@ -116,6 +116,15 @@ describe('names', () => {
     expect(names.safeParse([revoked]).success).toBe(false);
     for (const wrong of ['a', [''], ['a', 'a'], ['a b'], [5], [['a']], holes, { length: 1, 0: 'a' }, null, Array(65).fill('a')])
       expect(() => parse(names, wrong, 'names')).toThrow(rule);
+    for (const [wrong, got, path] of [
+      [['ok', 'two words'], 'got an array with "two words" at 1', 'names[1]'],
+      [['a', 'b', 'a'], 'got an array with "a" at 2', 'names[2]'],
+      [[5], 'got an array with 5 at 0', 'names[0]'],
+      ['a', 'got "a"', 'names'],
+    ] as const) {
+      const refused = expect.objectContaining({ message: expect.stringContaining(got), details: { path } });
+      expect(() => parse(names, wrong, 'names')).toThrow(refused);
+    }
     const ids = Array.from({ length: 65 }, (_, n) => `n${n}`);
     expect(parse(names, ids.slice(1), 'names')).toHaveLength(64);
     expect(() => parse(names, ids, 'names')).toThrow(rule);

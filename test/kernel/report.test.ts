@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { guarded, warnProcess } from '../../src/kernel/report.ts';
+import { oddErrors } from '../support/odd-errors.ts';
 
 const warned = vi.spyOn(process, 'emitWarning').mockImplementation(() => {});
 afterEach(() => warned.mockClear());
@@ -79,5 +80,11 @@ describe('warnProcess', () => {
   ])('says what else was thrown: %o', (thrown, message) => {
     warnProcess(thrown);
     expect(warned.mock.calls).toEqual([[expect.objectContaining({ message })]]);
+  });
+
+  it.each(oddErrors())('never throws, nor lets Node throw later: %s', (_what, thrown) => {
+    warnProcess(thrown);
+    const [[warning]] = warned.mock.calls as [[Error]];
+    for (const text of [warning.name, warning.message, warning.stack]) expect(typeof text).toBe('string');
   });
 });

@@ -75,6 +75,19 @@ describe.each(storages)('a rotation on %s', (_name, open) => {
     expect(await outcomeOf(keys.verify(expired.token))).toBe('expired');
   });
 
+  it('is refused for a key whose session is over, and for one that was derived from a revoked one', async () => {
+    const { keys, registry } = await openWorld(open);
+    const owner = await registry.register({ id: 'owner', heartbeat: 'manual' });
+    const bound = await keys.issue({ session: owner });
+    const parent = await keys.issue({ scopes: ['a', 'b'] });
+    const derived = await keys.derive(parent.token, { scopes: ['a'] });
+    await owner.end();
+    await keys.revoke(parent.apiKey.id);
+    await expect(keys.rotate(bound.apiKey.id)).rejects.toEqual(refusal('unauthorized', 'session has ended'));
+    await expect(keys.rotate(derived.apiKey.id)).rejects.toEqual(refusal('unauthorized', 'derived'));
+    expect(await outcomeOf(keys.verify(bound.token))).toBe('session_ended');
+  });
+
   it('ends with a revocation for both tokens', async () => {
     const { keys } = await openWorld(open);
     const first = await keys.issue();

@@ -425,10 +425,10 @@ describe.each(storages)('options on %s', (_name, open) => {
     [{ untilSessionEnds: true }, 'expected options.by beside untilSessionEnds, got none'],
     [{ ttl: 1000 }, 'expected options to have known options only, got "ttl"'],
     [{ session: 'agent' }, 'expected options to have known options only, got "session"'],
-    [null, 'expected options to be object, got null'],
-    [5, 'expected options to be object, got 5'],
-    ['agent', 'expected options to be object, got "agent"'],
-    [[], 'expected options to be object, got an array'],
+    [null, 'expected options to be an object, got null'],
+    [5, 'expected options to be an object, got 5'],
+    ['agent', 'expected options to be an object, got "agent"'],
+    [[], 'expected options to be an object, got an array'],
   ])('like %j are refused before anything is read or written', async (options, message) => {
     const { memory, seen } = await worldOn(open);
     seen.take();

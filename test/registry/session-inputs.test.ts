@@ -280,7 +280,7 @@ describe('an error for bad input', () => {
     [{ metadata: { a: { b: undefined } } }, 'remove it or use null'],
     [{ metadata: null }, 'expected options.metadata to be an object, got null'],
     [{ capabilites: [] }, 'expected options to have known options only, got "capabilites"'],
-    [null, 'expected options to be object, got null'],
+    [null, 'expected options to be an object, got null'],
   ])('says what was expected and what was got: %o', async (options, message) => {
     const loose = processOn(new InMemoryStorage({ clock: new VirtualClock() })).registry as unknown as Loose;
     await expect(async () => loose['register']?.(options)).rejects.toThrow(message);

@@ -1,13 +1,15 @@
 import { MeshError } from '../../kernel/errors.ts';
+import type { Versioned } from '../../storage/collection.ts';
 import { Draft } from '../../storage/draft.ts';
 import type { DueEntry, DueOutcome } from '../../storage/due.ts';
-import type { Ending } from './collaboration-record.ts';
-import { type CollaborationStore, type Found, LOOK, RETENTION_MS } from './collaboration-store.ts';
+import type { ContextRecord, Ending } from './collaboration-record.ts';
+import { type CollaborationStore, type Found, LOOK, RETENTION_MS, unknown } from './collaboration-store.ts';
 import type { CollaborationTasks } from './collaboration-tasks.ts';
 
 /**
- * Ends collaborations in which nothing happens any more. Every read judges by the last activity, so an overdue one is
- * terminated for everybody at that millisecond; a sweep then records it, and its event, and in the end removes the records.
+ * Ends collaborations in which nothing happens any more. Everybody who looks judges by the last activity, to the
+ * millisecond, and records an end before telling it, so that nothing which comes later undoes it. Where nobody looks, a
+ * sweep does, which in the end also removes the records.
  */
 export class Inactivity {
   readonly #store: CollaborationStore;
@@ -19,14 +21,22 @@ export class Inactivity {
     store.engine.due.handle(LOOK, (entry) => this.#look(entry));
   }
 
-  /** How it has ended by this time, recorded or not. Costs a read only when the record itself looks overdue. */
-  async endingOf({ id, value }: Found, at: number): Promise<Ending | undefined> {
-    const { ending, timeoutMs, activeAt } = value;
-    if (ending || timeoutMs === undefined || at < activeAt + timeoutMs) return ending;
-    const changedAt = (await this.#store.context(id))?.value.at ?? activeAt;
-    if (at < changedAt + timeoutMs) return undefined;
-    const deadline = Math.max(activeAt, changedAt, await this.#workedAt(id)) + timeoutMs;
-    return at < deadline ? undefined : timeout(deadline);
+  /** How it has ended by this time. Costs a read only when the record itself looks overdue, and a commit when it is. */
+  async endingOf(found: Found, at: number): Promise<Ending | undefined> {
+    for (let current: Found | undefined = found; current; current = await this.#store.collection.get(found.id)) {
+      const { ending, timeoutMs, activeAt } = current.value;
+      if (ending || timeoutMs === undefined || at < activeAt + timeoutMs) return ending;
+      const context = await this.#store.context(found.id);
+      const changedAt = context?.value.at ?? activeAt;
+      if (at < changedAt + timeoutMs) return undefined;
+      const deadline = Math.max(activeAt, changedAt, await this.#workedAt(found.id)) + timeoutMs;
+      if (at < deadline) return undefined;
+      const draft = new Draft();
+      this.#stageTimeout(draft, current, context, deadline);
+      // Somebody may have ended it, or changed it in time, meanwhile.
+      if ((await this.#store.engine.commit(draft)).committed) return timeout(deadline);
+    }
+    throw unknown(found.id);
   }
 
   /** @throws MeshError `conflict` when it has ended, with `details.state` */
@@ -60,10 +70,14 @@ export class Inactivity {
       store.stageLook(draft, id, Math.max(deadline, at + 1), Math.max(now, at));
       return draft;
     }
-    store.stageEnding(draft, found, timeout(deadline), {});
-    // Whoever changes the context meanwhile does not change the record.
-    draft.checks.push({ ...store.contextAddress(id), revision: context?.revision ?? null });
+    this.#stageTimeout(draft, found, context, deadline);
     return draft;
+  }
+
+  #stageTimeout(draft: Draft, found: Found, context: Versioned<ContextRecord> | undefined, deadline: number): void {
+    this.#store.stageEnding(draft, found, timeout(deadline), {});
+    // Whoever changes the context meanwhile does not change the record.
+    draft.checks.push({ ...this.#store.contextAddress(found.id), revision: context?.revision ?? null });
   }
 
   async #workedAt(id: string): Promise<number> {

@@ -1,5 +1,5 @@
 import type { Timer } from '../../kernel/clock.ts';
-import { describe } from '../../kernel/describe.ts';
+import { saidBy } from '../../kernel/describe.ts';
 import { MeshError } from '../../kernel/errors.ts';
 import { LazyController } from '../../kernel/lazy-controller.ts';
 import type { HubCore } from '../hub-core.ts';
@@ -18,26 +18,10 @@ export interface HandlerContext {
 /** Handles one message: acked when it returns or resolves, given back when it throws or rejects. */
 export type MessageHandler = (message: Message, context: HandlerContext) => unknown;
 
-/** One message in the hands of the handler, and what the handler is told of it. */
-class Running implements HandlerContext {
+/** One message in the hands of the handler. */
+interface Running {
   readonly claim: Claim;
-  readonly #controller = new LazyController();
-
-  constructor(claim: Claim) {
-    this.claim = claim;
-  }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  get attempt(): number {
-    return this.claim.tally.deliveries + 1;
-  }
-
-  abort(reason: unknown): void {
-    this.#controller.abort(reason);
-  }
+  readonly controller: LazyController;
 }
 
 interface Rules {
@@ -119,7 +103,7 @@ export class Consumer {
   }
 
   #start(claim: Claim): void {
-    const running = new Running(claim);
+    const running = { claim, controller: new LazyController() };
     const done = this.#handle(running).finally(() => this.#free(running));
     this.#running.set(running, done);
   }
@@ -131,14 +115,14 @@ export class Consumer {
 
   async #handle(running: Running): Promise<void> {
     const { settling, core } = this.#parts;
-    const { claim } = running;
+    const { claim, controller } = running;
     let reason: string | undefined;
     let isDone = false;
     try {
-      await this.#handler(claim.message, running);
+      await this.#handler(claim.message, contextOf(controller, claim.tally.deliveries + 1));
       isDone = true;
     } catch (error) {
-      reason = messageOf(error);
+      reason = saidBy(error, ERROR_LENGTH);
     }
     // What was given back because of the end of the session or the mesh is settled by whoever ended it.
     if (!settling.open.has(claim) && !claim.answered) return;
@@ -159,10 +143,10 @@ export class Consumer {
     const { core, settling, visibilityMs } = this.#parts;
     this.#extension = core.engine.clock.setTimeout(() => {
       this.#extension = undefined;
-      for (const running of this.#running.keys()) {
-        if (running.claim.deadline - core.engine.now() > visibilityMs * 0.75) continue;
-        settling.settle(running.claim, { kind: 'extend', ms: visibilityMs }).catch((error: unknown) => {
-          if (MeshError.is(error, 'stale_receipt')) running.abort(error);
+      for (const { claim, controller } of this.#running.keys()) {
+        if (claim.deadline - core.engine.now() > visibilityMs * 0.75) continue;
+        settling.settle(claim, { kind: 'extend', ms: visibilityMs }).catch((error: unknown) => {
+          if (MeshError.is(error, 'stale_receipt')) controller.abort(error);
         });
       }
       this.#keepExtending();
@@ -173,11 +157,16 @@ export class Consumer {
     const reason: unknown =
       this.#parts.actor.tenure?.signal.reason ??
       (core.closed ? new MeshError('closed', 'expected an open mesh, got a closed one') : undefined);
-    for (const running of this.#running.keys()) running.abort(reason);
+    for (const { controller } of this.#running.keys()) controller.abort(reason);
   }
 }
 
-function messageOf(error: unknown): string {
-  const message: unknown = error instanceof Error ? error.message : describe(error);
-  return (typeof message === 'string' ? message : describe(message)).slice(0, ERROR_LENGTH).toWellFormed();
+/** What a handler is told: an object like any other, of which the signal is made when it is read. */
+function contextOf(controller: LazyController, attempt: number): HandlerContext {
+  return {
+    get signal() {
+      return controller.signal;
+    },
+    attempt,
+  };
 }

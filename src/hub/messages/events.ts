@@ -12,8 +12,9 @@ const FIRST_TO = new NamesOf(stampedField('message', '', 0), messageIdPrefix('')
 
 /** The put of `message_sent`, of a message to one session that the same commit puts at this position. */
 export function sentEventPut(
+  at: number,
   session: string,
-  { from, type, at, replyTo, waiter, settled }: MessageRecord,
+  { from, type, replyTo, waiter, settled }: MessageRecord,
   position: number,
 ): Put {
   const stamped = position === 0 ? FIRST_TO.of(session) : stampedField('message', messageIdPrefix(session), position);

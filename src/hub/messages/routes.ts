@@ -18,12 +18,12 @@ export interface Standing {
   /** The revision of its mailbox's marker; `null`: nobody has written to it yet. */
   readonly marker: number | null;
   readonly markerCheck: Check;
-  /** Who is known to have written to it. */
+  /** Some of those who are known to have written to it: to look one up takes no name of the pair. */
   readonly talkers: Set<string>;
 }
 
 const REMEMBERED = 10_000;
-const TALKERS_REMEMBERED = 1000;
+const TALKERS_AT_HAND = 100;
 export const MAILBOX_DUE = 'mailbox';
 export const TALK_DUE = 'talk';
 
@@ -35,6 +35,7 @@ export class Routes {
   readonly #core: HubCore;
   readonly #retainMs: number;
   readonly #standings = new BoundedCache<Standing>(REMEMBERED);
+  readonly #talks = new BoundedCache<true>(REMEMBERED);
 
   constructor(core: HubCore, retainMs: number) {
     this.#core = core;
@@ -63,8 +64,16 @@ export class Routes {
   /** What is known of a recipient, if a message between these two needs nothing to be read, and nothing put but itself. */
   known({ id, tenure }: Actor, to: string): Standing | undefined {
     const standing = this.#standings.get(to);
-    if (!standing || standing.marker === null || !standing.talkers.has(id)) return undefined;
+    if (!standing || standing.marker === null || !this.#haveTalked(id, standing)) return undefined;
     return tenure !== undefined || this.#standings.has(id) ? standing : undefined;
+  }
+
+  #haveTalked(from: string, { session, talkers }: Standing): boolean {
+    if (talkers.has(from)) return true;
+    if (!this.#talks.has(`${from}>${session}`)) return false;
+    if (talkers.size === TALKERS_AT_HAND) talkers.clear();
+    talkers.add(from);
+    return true;
   }
 
   forget(session: string): void {
@@ -98,13 +107,13 @@ export class Routes {
   }
 
   /** Stages that these two have talked, unless that is known, until one of them is gone. */
-  stageTalk(draft: Draft, from: string, { session, talkers }: Standing): MaybePromise<void> {
-    if (talkers.has(from)) return undefined;
-    const key = `${from}>${session}`;
+  stageTalk(draft: Draft, from: string, standing: Standing): MaybePromise<void> {
+    if (this.#haveTalked(from, standing)) return undefined;
+    const key = `${from}>${standing.session}`;
     const address: Address = { partition: TALKS, key };
     return whenDone(this.#core.engine.storage.get([address]), ([known]) => {
-      if (!known) draft.puts.push({ ...address, value: null }, this.#talkDue(key));
-      else if (talkers.size < TALKERS_REMEMBERED) talkers.add(from);
+      if (known) this.#talks.set(key, true);
+      else draft.puts.push({ ...address, value: null }, this.#talkDue(key));
     });
   }
 
@@ -114,6 +123,7 @@ export class Routes {
     const [from = '', to = ''] = key.split('>');
     const found = await sessions.readMany([from, to]);
     if (!found.includes(undefined)) return { moveTo: engine.now() + this.#retainMs };
+    this.#talks.delete(key);
     this.#standings.get(to)?.talkers.delete(from);
     return { deletes: [{ partition: TALKS, key }] };
   }

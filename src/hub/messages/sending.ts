@@ -173,7 +173,7 @@ export class Sending {
     this.#routes.stageRecipient(draft, standing);
     if (queued) this.stageBound(draft, session);
     const position = stageMail(draft, this.#core.engine, session, record, queued);
-    draft.puts.push(sentEventPut(session, record, position));
+    draft.puts.push(sentEventPut(this.#core.engine.now(), session, record, position));
     if (idempotencyKey !== undefined) {
       this.#once.stage(draft, actor.id, idempotencyKey, { mailbox: session, position, recipients: [session], total: 1 });
     }

@@ -1,4 +1,5 @@
 import { sleep, type Timer } from '../../kernel/clock.ts';
+import { saidBy } from '../../kernel/describe.ts';
 import { MeshError } from '../../kernel/errors.ts';
 import type { JsonValue } from '../../kernel/json.ts';
 import { LazyController } from '../../kernel/lazy-controller.ts';
@@ -88,9 +89,9 @@ export class Job {
       const { id } = this.#assignment.task;
       const task = await withDeadline(this.#store, await this.#store.tasks.get(id));
       if (this.#isOver || task?.value.claim?.number === this.claim.number) return;
-      const { state = 'failed', reason = 'worker_lost' } = task?.value ?? {};
+      const { state = 'failed', reason = 'worker_lost', message = reason } = task?.value ?? {};
       const details = { task: id, state, reason };
-      this.#end(new MeshError('aborted', `expected to go on with task ${id}, got ${state}: ${reason}`, { details }));
+      this.#end(new MeshError('aborted', `expected to go on with task ${id}, got ${state}: ${message}`, { details }));
     } catch (error) {
       if (!this.#store.core.closed) this.#store.engine.report(error);
     }
@@ -112,7 +113,7 @@ export class Job {
       const result = await this.#handler(assignment.task, this.#context());
       outcome = () => assignment.complete(result);
     } catch (error) {
-      outcome = () => (this.#isKilled ? assignment.lose() : assignment.fail(messageOf(error)));
+      outcome = () => (this.#isKilled ? assignment.lose() : assignment.fail(saidBy(error, MESSAGE_LENGTH)));
     }
     if (!this.#isOver) await this.#persist(outcome);
     this.#end(undefined);
@@ -146,7 +147,7 @@ export class Job {
         if (MeshError.is(error, 'stale_receipt', 'lease_lost', 'not_alive', 'not_found', 'closed')) return;
         if (MeshError.is(error, 'invalid_input', 'limit_exceeded')) {
           // What the handler returned can't be stored, and never will be.
-          const message = messageOf(error);
+          const message = saidBy(error, MESSAGE_LENGTH);
           next = () => this.#assignment.fail(message);
           continue;
         }
@@ -170,9 +171,4 @@ export class Job {
     const ms = this.#assignment.task.deadline - this.#store.engine.now();
     this.#timer = clock.setTimeout(() => void this.look(), Math.max(0, ms));
   }
-}
-
-function messageOf(error: unknown): string {
-  const said = error instanceof Error ? error.message || error.name : typeof error === 'string' ? error : 'the worker threw';
-  return said.slice(0, MESSAGE_LENGTH).toWellFormed();
 }

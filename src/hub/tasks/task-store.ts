@@ -148,12 +148,12 @@ function inRecord(held: Held): JsonValue {
 }
 
 /** Whose task it is in any way: for those who look for the tasks of a session. */
-function sessionsOf({ from, to, worker, offer, place }: TaskRecord): string[] {
+function sessionsOf({ from, to, worker, offer }: TaskRecord): string[] {
   const sessions = new Set([from]);
   const addressed = sessionOf(to);
   if (addressed !== undefined) sessions.add(addressed);
   if (worker !== undefined) sessions.add(worker);
-  if (place?.in === 'offer') for (const session of offer?.asked ?? []) sessions.add(session);
+  for (const session of offer?.asked ?? []) sessions.add(session);
   return [...sessions];
 }
 

@@ -49,6 +49,8 @@ export class TaskWorker {
   /** Tasks of which something was heard while they were being claimed. */
   readonly #early = new Set<string>();
   #capabilities: readonly string[] | undefined;
+  /** That the session exists was seen. */
+  #isKnown = false;
   #isEnding = false;
   #isForced = false;
   #nudge = (): void => {};
@@ -155,6 +157,7 @@ export class TaskWorker {
       if (!this.#actor.tenure && (await standingOf(core, this.#actor)).stopping) return this.#end();
       this.#early.clear();
       const claimed = await claims.claim(this.#actor, wanted, free);
+      this.#isKnown = true;
       for (const one of claimed) await this.#start(one);
       // Whoever finds work again and again must not hold up timers and everything else.
       if (claimed.length > 0) return await core.nextTurn();
@@ -173,6 +176,8 @@ export class TaskWorker {
   async #pause(error: unknown, wakes: readonly Promise<void>[]): Promise<void> {
     const { store } = this.#parts;
     const state = MeshError.is(error) ? error.details['state'] : undefined;
+    // To work for nobody is a mistake of the caller, who has no other way to hear of it.
+    if (MeshError.is(error, 'not_found') && !this.#isKnown) store.engine.report(error);
     if (MeshError.is(error, 'lease_lost', 'not_found', 'closed') || (state !== undefined && state !== 'offline'))
       return this.#end();
     if (!MeshError.is(error, 'not_alive')) store.engine.report(error);

@@ -26,7 +26,7 @@ describe.each(storages)('a collaboration in which nothing happens, on %s', (_nam
     expect((await all.list({ state: 'active' })).items).toEqual([]);
     expect((await all.list({ state: 'terminated' })).items).toMatchObject([{ reason: 'timeout', endedAt: deadline }]);
     expect(await collaboration.progress()).toMatchObject({ current: null });
-    expect(await namesTold(storage)).toEqual(['collaboration_created']);
+    expect(await namesTold(storage)).toEqual(['collaboration_created', 'collaboration_terminated']);
   });
 
   it('takes no change any more, before any sweep has seen it', async () => {
@@ -47,7 +47,30 @@ describe.each(storages)('a collaboration in which nothing happens, on %s', (_nam
         return true;
       });
     }
-    expect(await namesTold(storage)).toEqual(['collaboration_created']);
+    expect(await namesTold(storage)).toEqual(['collaboration_created', 'collaboration_terminated']);
+  });
+
+  it('does not come back by what its tasks do after its end, once anybody was told of that', async () => {
+    const { all, clock, start, storage, tasks } = await teamOn(open, { sweepIntervalMs: 3_600_000 });
+    const looks: ((collaboration: Collaboration) => Promise<unknown>)[] = [
+      (collaboration) => collaboration.get(),
+      (collaboration) => collaboration.progress(),
+      () => all.list({ state: 'active' }),
+      (collaboration) => collaboration.updateContext(() => ({})).catch(() => {}),
+      (collaboration) => collaboration.complete().catch(() => {}),
+    ];
+    for (const look of looks) {
+      const collaboration = await start({ timeoutMs: 60_000 });
+      const deadline = clock.now() + 60_000;
+      tasks.set(collaboration.id, [task('t1', { updatedAt: clock.now() })]);
+      await clock.advance(60_000);
+      await look(collaboration);
+      tasks.set(collaboration.id, [task('t1', { updatedAt: clock.now() })]);
+      expect(await collaboration.get()).toMatchObject({ state: 'terminated', reason: 'timeout', endedAt: deadline });
+      await expect(collaboration.complete()).rejects.toEqual(refusal('conflict'));
+    }
+    await clock.advance(7_200_000);
+    expect((await namesTold(storage)).filter((name) => name === 'collaboration_terminated')).toHaveLength(looks.length);
   });
 
   it('is told once, by whichever of several processes sweeps first, and stays as it was read before', async () => {
@@ -168,7 +191,7 @@ describe.each(storages)('a collaboration in which nothing happens, on %s', (_nam
     go();
     await expect(changing).rejects.toEqual(refusal('conflict'));
     expect(await collaboration.context()).toEqual({});
-    expect(await namesTold(storage)).toEqual(['collaboration_created']);
+    expect(await namesTold(storage)).toEqual(['collaboration_created', 'collaboration_terminated']);
   });
 });
 

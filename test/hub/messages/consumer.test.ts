@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { HandlerContext } from '../../../src/hub/messages/consumer.ts';
 import { bodiesOf, only, postOn, statesOf, toldOf } from '../../support/hub/post.ts';
 import { isSettled, quiet, refusal, together } from '../../support/memory/worlds.ts';
+import { oddErrors } from '../../support/odd-errors.ts';
 import { storages } from '../../support/storages.ts';
 
 /** A handler that can be looked at, and is let go by hand. */
@@ -112,6 +113,31 @@ describe.each(storages)('a handler on %s', (_name, open) => {
     expect(await statesOf({ hub })).toEqual({ bad: 'acked', odd: 'acked', good: 'acked' });
     await consumer.stop();
     expect(errors).toEqual([]);
+  });
+
+  it.each(oddErrors())('that throws %s gives its message back all the same', async (_what, thrown) => {
+    const { hub, bob, clock, send, errors } = await postOn(open);
+    const attempts: number[] = [];
+    const consumer = hub.inbox(bob).handle((_message, { attempt }) => {
+      attempts.push(attempt);
+      if (attempt < 3) throw thrown;
+    });
+    await send('one');
+    await clock.advance(1000);
+    expect(attempts).toEqual([1, 2, 3]);
+    expect(await statesOf({ hub })).toEqual({ one: 'acked' });
+    await consumer.stop();
+    expect(errors).toEqual([]);
+  });
+
+  it('is told of its message by an object like any other', async () => {
+    const { hub, bob, clock, send } = await postOn(open);
+    const told: HandlerContext[] = [];
+    const consumer = hub.inbox(bob).handle((_message, context) => void told.push({ ...context }));
+    await send('one');
+    await clock.settle();
+    expect(told).toEqual([{ signal: expect.any(AbortSignal), attempt: 1 }]);
+    await consumer.stop();
   });
 
   it('that takes long keeps its claim', async () => {

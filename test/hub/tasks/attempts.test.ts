@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { deferred, isSettled, passUntil, quiet, refusal, toldOf, worldOn } from '../../support/hub/worlds.ts';
+import { oddErrors } from '../../support/odd-errors.ts';
 import { storages } from '../../support/storages.ts';
 
 describe.each(storages)('attempts on %s', (_name, open) => {
@@ -37,6 +38,24 @@ describe.each(storages)('attempts on %s', (_name, open) => {
       'claimed',
       'failed:error',
     ]);
+    await passUntil(clock, worker.stop());
+  });
+
+  it.each(oddErrors())('fail with %s', async (_what, thrown) => {
+    const { hub, registry, clock } = await worldOn(open);
+    await quiet(registry, 'planner');
+    const dev = await quiet(registry, 'dev');
+    const worker = hub.work(dev, {}, ({ attempt }) => {
+      if (attempt === 1) throw thrown;
+      return 'done';
+    });
+    const retry = { maxRetries: 1, delayMs: 1000 } as const;
+    const task = await hub.delegate({ from: 'planner', to: 'dev', type: 'run', retry });
+    await clock.advance(500);
+    expect(await hub.getTask(task.id)).toMatchObject({ state: 'submitted', reason: 'error', message: expect.any(String) });
+    expect(worker.running).toBe(0);
+    await clock.advance(3000);
+    expect(await task.result()).toBe('done');
     await passUntil(clock, worker.stop());
   });
 

@@ -73,4 +73,19 @@ describe.each(storages)('offers on %s', (_name, open) => {
     await expect(hub.accept(late.id, { by: 'a' })).rejects.toEqual(refusal('conflict'));
     await expect(late.result()).rejects.toEqual(refusal('timed_out'));
   });
+
+  it('are found among the tasks of everybody who was asked, also when they are over', async () => {
+    const { hub, registry, clock } = await worldOn(open);
+    for (const id of ['planner', 'one', 'two']) await quiet(registry, id, { groups: ['all'] });
+    const found = async (session: string): Promise<string[]> => (await hub.tasks({ session })).items.map(({ id }) => id);
+    const [canceled, declined, accepted, late] = await Promise.all(
+      ['a', 'b', 'c', 'd'].map((type) => hub.offer({ from: 'planner', to: { group: 'all' }, type, timeoutMs: 60_000 })),
+    );
+    await hub.cancel(canceled?.id ?? '');
+    for (const id of ['one', 'two']) await hub.decline(declined?.id ?? '', { by: id });
+    await hub.accept(accepted?.id ?? '', { by: 'one' });
+    await clock.advance(61_000);
+    const all = [canceled?.id, declined?.id, accepted?.id, late?.id].sort();
+    for (const session of ['planner', 'one', 'two']) expect((await found(session)).sort()).toEqual(all);
+  });
 });

@@ -128,6 +128,15 @@ describe.each(storages)('a worker on %s', (_name, open) => {
     expect(await toldOf(storage, second.id)).toEqual(['delegated', 'claimed', 'updated:returned']);
   });
 
+  it('for a session that nobody knows ends, and says why', async () => {
+    const { hub, clock, errors } = await worldOn(open);
+    for (const options of [{}, { capabilities: ['review'] }]) {
+      const worker = hub.work('typo', options, () => {});
+      await passUntil(clock, worker.done);
+      expect(errors.splice(0)).toEqual([refusal('not_found', 'typo')]);
+    }
+  });
+
   it('tells by the signal that the work was called off, also who asks for it only then', async () => {
     const { hub, registry, clock } = await worldOn(open);
     await quiet(registry, 'planner');
@@ -143,6 +152,7 @@ describe.each(storages)('a worker on %s', (_name, open) => {
     await clock.advance(200);
     expect(asked?.signal.aborted).toBe(true);
     expect(asked?.signal.reason).toMatchObject({ code: 'aborted', details: { task: task.id, state: 'canceled' } });
+    expect(String(asked?.signal.reason)).toContain('no need');
     await worker.stop({ graceMs: 0 });
   });
 
@@ -156,7 +166,6 @@ describe.each(storages)('a worker on %s', (_name, open) => {
       hub.work('one', { signal: controller.signal }, () => {}),
       hub.work(two, {}, () => {}),
       hub.work('three', {}, () => {}),
-      hub.work('nobody', {}, () => {}),
     ];
     await clock.advance(200);
     controller.abort();

@@ -100,7 +100,7 @@ function indexesOf(id: string, task: TaskRecord): string[] {
   const sessions = new Set([from]);
   if (to && 'session' in to) sessions.add(to.session);
   if (worker !== undefined) sessions.add(worker);
-  if (place?.in === 'offer') for (const asked of offer?.asked ?? []) sessions.add(asked);
+  for (const asked of offer?.asked ?? []) sessions.add(asked);
   const waiting = new Set<string>();
   if (place?.in === 'backoff' && to && 'session' in to) waiting.add(to.session);
   if (place?.in === 'offer') for (const asked of offer?.asked ?? []) if (!offer?.declined.includes(asked)) waiting.add(asked);
