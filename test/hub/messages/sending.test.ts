@@ -1,6 +1,10 @@
 import { describe, expect, it } from 'vitest';
+import { createMesh } from '../../../src/mesh.ts';
+import { InMemoryStorage } from '../../../src/storage/in-memory-storage.ts';
+import { VirtualClock } from '../../../src/testing/virtual-clock.ts';
 import { bodiesOf, mailOf, member, postOn, statesOf, toldOf } from '../../support/hub/post.ts';
 import { isSettled, outcomeOf, quiet, refusal, together } from '../../support/memory/worlds.ts';
+import { counted } from '../../support/registry-kill/storages.ts';
 import { storages } from '../../support/storages.ts';
 
 describe.each(storages)('a message on %s', (_name, open) => {
@@ -243,5 +247,23 @@ describe.each(storages)('a mailbox on %s', (_name, open) => {
     await send('there');
     await clock.advance(100);
     expect(bodiesOf(await there)).toEqual(['there']);
+  });
+});
+
+describe('sending from very many to one', () => {
+  it('reads nothing once each pair has written before', async () => {
+    const clock = new VirtualClock();
+    const seen = counted(new InMemoryStorage({ clock }));
+    const { registry, hub } = createMesh({ storage: seen.storage, hub: { mailboxLimit: 10_000 } });
+    const senders = Array.from({ length: 1500 }, (_, n) => `sender-${n}`);
+    for (const id of ['hub', ...senders]) await quiet(registry, id);
+    const round = async (): Promise<number> => {
+      seen.take();
+      await Promise.all(senders.map((from) => hub.send({ from, to: 'hub' })));
+      return seen.take().get;
+    };
+    expect(await round()).toBeGreaterThan(0);
+    expect(await round()).toBeLessThanOrEqual(senders.length + 1);
+    expect(await round()).toBe(0);
   });
 });
