@@ -325,7 +325,28 @@ export const MISTAKES = [
     test: 'test/storage/differential.test.ts',
     named: '100,000',
   },
+  {
+    name: 'the size of a message leaves out what it has besides its texts',
+    file: 'src/hub/messages/message.ts',
+    find: 'const MAIL_BYTES = 1024;',
+    replace: 'const MAIL_BYTES = 0;',
+    test: 'test/mesh-sizes.test.ts',
+  },
+  {
+    name: 'an event is made for nobody who waits for it',
+    file: 'src/storage/events/event-follower.ts',
+    find: '        for (const wake of [...wakers]) wake(event);\n',
+    replace: '        for (const wake of [...wakers].slice(1)) wake(event);\n',
+    test: 'test/hub/messages/requests.test.ts',
+  },
   // Collaborations.
+  {
+    name: 'the end of an idle collaboration is told before it is recorded',
+    file: 'src/hub/collaborations/inactivity.ts',
+    find: 'if ((await this.#store.engine.commit(draft)).committed) return',
+    replace: 'return',
+    test: 'test/hub/collaborations/inactivity.test.ts',
+  },
   {
     name: 'a context is changed without a check of what it was',
     file: 'src/hub/collaborations/collaboration.ts',
