@@ -333,11 +333,11 @@ export const MISTAKES = [
     test: 'test/mesh-sizes.test.ts',
   },
   {
-    name: 'an event is made for nobody who waits for it',
-    file: 'src/storage/events/event-follower.ts',
-    find: '        for (const wake of [...wakers]) wake(event);\n',
-    replace: '        for (const wake of [...wakers].slice(1)) wake(event);\n',
-    test: 'test/hub/messages/requests.test.ts',
+    name: 'an event names another put than the one that its commit stamped',
+    file: 'src/storage/events/event-reader.ts',
+    find: 'Number(stamped.slice(field + 1, position)),',
+    replace: 'Number(stamped.slice(field + 1, position)) + 1,',
+    test: 'test/hub/messages/sending.test.ts',
   },
   // Collaborations.
   {
