@@ -337,7 +337,7 @@ export const MISTAKES = [
     file: 'src/storage/events/event-reader.ts',
     find: 'Number(stamped.slice(field + 1, position)),',
     replace: 'Number(stamped.slice(field + 1, position)) + 1,',
-    test: 'test/hub/messages/sending.test.ts',
+    test: 'test/hub/messages/inbox.test.ts',
   },
   // Collaborations.
   {
