@@ -136,7 +136,8 @@ describe('the secret of a token', () => {
     // The search does find what is there.
     expect(texts.get('mesh.db when closed')).toContain((tokens[0] as string).slice(4, 20));
     expect(finds(tokens, new Map([['here', `… ${(tokens[0] as string).slice(21, 40)} …`]]))).toEqual(['here']);
-    expect(printed).toEqual([]);
+    // Node 22 says so of its own driver.
+    expect(printed.filter((what) => !String(what).startsWith('SQLite is an experimental feature'))).toEqual([]);
     expect(reported).toEqual([]);
   });
 
