@@ -77,7 +77,8 @@ export class CollaborationHub extends EventSource<HubEvents> {
 
   /**
    * Sends a message to a session, to all of a group, or to exactly one specialist. A session that is offline gets it when
-   * it is back, unless `requireAlive`. Delivered at least once, in order of sending within a priority.
+   * it is back, unless `requireAlive`; of a group those get it that are alive and have room, as with `broadcast`, and
+   * `recipients` names them. Delivered at least once, in order of sending within a priority.
    * @throws MeshError `invalid_input`, `limit_exceeded`, `not_found`, `not_alive`, `mailbox_full`, `already_exists`
    * (another message of this idempotency key), `lease_lost` (`from` is a handle that no longer holds)
    */
@@ -97,7 +98,8 @@ export class CollaborationHub extends EventSource<HubEvents> {
 
   /**
    * Answers a message: to its sender, in its conversation. In the same commit the message is settled in the mailbox of
-   * who answers, and a `request` that waits for it resolves.
+   * who answers, and a `request` that waits for it resolves. An answer to a request is never queued: one that comes when
+   * nobody waits any more, or the second one, stands in the conversation only.
    * @throws MeshError as `send`, `not_found` also for the message
    */
   reply(message: MessageRef, options: ReplyOptions): Promise<SendResult> {

@@ -1,6 +1,8 @@
 import * as z from 'zod';
 import { MeshError } from '../kernel/errors.ts';
 import { id as idPolicy, jsonObject, jsonValue, names, parse } from '../kernel/inputs.ts';
+import type { JsonValue } from '../kernel/json.ts';
+import { sameJson } from '../kernel/same-json.ts';
 import { Draft } from '../storage/draft.ts';
 import { Engine, type EngineOptions } from '../storage/engine.ts';
 import { EventSource } from '../storage/events/event-source.ts';
@@ -330,8 +332,10 @@ export class SessionRegistry extends EventSource<RegistryEvents> {
     const { task, ...others } = record;
     const next = { ...others, ...(!clearTask && task !== undefined && { task }), ...changes, lastActivityAt: this.#engine.now() };
     this.#store.collection.replace(draft, { id, value: record, revision }, next);
-    const fields = [...Object.keys(changes), ...(clearTask ? ['task'] : [])];
-    this.#store.event(draft, 'session_updated', id, record.epoch, { fields, ...(changes.status && { status: changes.status }) });
+    const given = [...Object.keys(changes), ...(clearTask ? ['task'] : [])] as (keyof SessionRecord)[];
+    const fields = given.filter((field) => !isSame(record[field], next[field]));
+    const status = fields.includes('status') && { status: next.status };
+    this.#store.event(draft, 'session_updated', id, record.epoch, { fields, ...status });
   }
 
   /** A change of a session that must be alive, or stopping. */
@@ -362,4 +366,9 @@ const TOPOLOGY = z.strictObject({ root: idPolicy.optional() });
 
 function notAlive(id: string, state: string): MeshError {
   return new MeshError('not_alive', `expected session ${id} to be alive, got ${state}`, { details: { session: id } });
+}
+
+function isSame(before: unknown, after: unknown): boolean {
+  if (before === undefined || after === undefined) return before === after;
+  return sameJson(before as JsonValue, after as JsonValue);
 }

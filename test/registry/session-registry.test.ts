@@ -46,6 +46,9 @@ describe.each(storages)('updating a session on %s', (_name, open) => {
     world.listen();
     await registry.update('a', { status: 'idle', task: null, metadata: { secret: 'secret' } });
     await registry.specialize('a', ['x']);
+    await registry.specialize('a', ['x']);
+    await registry.update('a', { status: 'idle', metadata: { secret: 'secret' }, task: null });
+    await registry.update('a', { status: 'active', metadata: { secret: 'secret' } });
     await registry.update('a', {});
     await world.told();
     const common = { name: 'session_updated', at: clock.now(), cursor: expect.any(String), session: 'a', epoch: 1 };
@@ -56,6 +59,10 @@ describe.each(storages)('updating a session on %s', (_name, open) => {
         status: 'idle',
       },
       { ...common, fields: ['capabilities'] },
+      // That it got on is told as well.
+      { ...common, fields: [] },
+      { ...common, fields: [] },
+      { ...common, fields: ['status'], status: 'active' },
       { ...common, fields: [] },
     ]);
     expect(JSON.stringify(world.heard)).not.toContain('secret');

@@ -73,7 +73,7 @@ const CONTENT = {
   headers: z.unknown().optional(),
 };
 
-/** A session by id or handle, all of a group, or exactly one specialist: alive, the least loaded. */
+/** A session by id or handle, all of a group that are alive, or exactly one specialist: alive, the least loaded. */
 export type SendTarget = SessionRef | { readonly group: string } | { readonly capability: string };
 
 interface Posting extends MessageContent {
