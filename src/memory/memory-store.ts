@@ -35,6 +35,7 @@ export class MemoryStore {
   readonly sessions: SessionStore;
   readonly entries: Collection<EntryRecord, MemoryIndex>;
   readonly #partition: string;
+  readonly #tombstones: string;
 
   constructor(engine: Engine, namespace: string, historyPerKey: number) {
     this.engine = engine;
@@ -42,6 +43,8 @@ export class MemoryStore {
     this.historyPerKey = historyPerKey;
     this.sessions = new SessionStore(engine);
     this.#partition = namespace === '' ? 'memory' : `memory>${namespace}`;
+    // No namespace has `=`, so none is called like this.
+    this.#tombstones = `${this.#partition}.gone=`;
     this.entries = new Collection<EntryRecord, MemoryIndex>({
       storage: engine.storage,
       name: this.#partition,
@@ -54,8 +57,7 @@ export class MemoryStore {
   }
 
   tombstoneAddress(key: string): Address {
-    // No namespace has `=`, so none is called like this.
-    return { partition: `${this.#partition}.gone=`, key };
+    return { partition: this.#tombstones, key };
   }
 
   historyPartition(key: string): string {

@@ -1,4 +1,5 @@
 import { MeshError } from '../kernel/errors.ts';
+import { acceptFlat, acceptOwn } from '../kernel/json.ts';
 import { stepAside } from '../kernel/step-aside.ts';
 import { Fence } from '../registry/fence.ts';
 import type { SessionRef } from '../registry/session-inputs.ts';
@@ -13,6 +14,8 @@ import { currentOf, nextVersion, stageEntry, stageRemoval } from './staging.ts';
 /** What is made of the version before: what a caller gives, and what stays. */
 type Made = Content & Pick<EntryRecord, 'expiresAt' | 'owner'>;
 
+/** What an entry takes besides its value, tags, metadata and owner: names, numbers, and the id of a session. */
+const ENTRY_BYTES = 512;
 /** Nobody loses this often in a row while others move on. */
 const ATTEMPTS = 1000;
 
@@ -65,6 +68,7 @@ export class MemoryWriter {
       if (session !== undefined) record.session = session;
       if (expiresAt !== undefined) record.expiresAt = expiresAt;
       if (owner !== undefined) record.owner = owner;
+      acceptFlat(record, ENTRY_BYTES, value, tags, metadata, owner && acceptOwn(owner));
       stageEntry(draft, this.#store, head, record);
       const committing = this.#commit(draft, tenure);
       const isCommitted = committing instanceof Promise ? await committing : committing;
