@@ -1,7 +1,7 @@
 import type { JsonValue } from './json.ts';
 
-/** Whether two values are the same data, whatever the order of their names. */
-export function sameJson(a: JsonValue, b: JsonValue): boolean {
+/** Whether two values are the same data, whatever the order of their names; nothing is the same as nothing. */
+export function sameJson(a: JsonValue | undefined, b: JsonValue | undefined): boolean {
   if (a === b) return true;
   if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
   const [names, others] = [Object.keys(a), Object.keys(b)];

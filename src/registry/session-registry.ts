@@ -333,7 +333,9 @@ export class SessionRegistry extends EventSource<RegistryEvents> {
     const next = { ...others, ...(!clearTask && task !== undefined && { task }), ...changes, lastActivityAt: this.#engine.now() };
     this.#store.collection.replace(draft, { id, value: record, revision }, next);
     const given = [...Object.keys(changes), ...(clearTask ? ['task'] : [])] as (keyof SessionRecord)[];
-    const fields = given.filter((field) => !isSame(record[field], next[field]));
+    const fields = given.filter(
+      (field) => !sameJson(record[field] as JsonValue | undefined, next[field] as JsonValue | undefined),
+    );
     const status = fields.includes('status') && { status: next.status };
     this.#store.event(draft, 'session_updated', id, record.epoch, { fields, ...status });
   }
@@ -366,9 +368,4 @@ const TOPOLOGY = z.strictObject({ root: idPolicy.optional() });
 
 function notAlive(id: string, state: string): MeshError {
   return new MeshError('not_alive', `expected session ${id} to be alive, got ${state}`, { details: { session: id } });
-}
-
-function isSame(before: unknown, after: unknown): boolean {
-  if (before === undefined || after === undefined) return before === after;
-  return sameJson(before as JsonValue, after as JsonValue);
 }

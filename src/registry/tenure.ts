@@ -40,7 +40,10 @@ export class Tenure {
   stopping = false;
   /** Those who hold it in this process, once they do. */
   holder: Holder | undefined;
-  /** Only once somebody asks for the signal: few do, and it is larger than all the rest. */
+  /**
+   * Only once somebody asks for the signal: few do, and it is larger than all the rest. As a LazyController has it, but
+   * without an object of its own in each of a hundred thousand sessions.
+   */
   #controller: AbortController | undefined;
   #aborted: MeshError | undefined;
   readonly #onKill: OnKill | undefined;

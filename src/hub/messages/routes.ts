@@ -61,11 +61,11 @@ export class Routes {
     return found;
   }
 
-  /** What is known of a recipient, if a message between these two needs nothing to be read, and nothing put but itself. */
-  known({ id, tenure }: Actor, to: string): Standing | undefined {
+  /** Whether a message between these two needs nothing to be read, and nothing to be put but itself. */
+  isKnown({ id, tenure }: Actor, to: string): boolean {
     const standing = this.#standings.get(to);
-    if (!standing || standing.marker === null || !this.#haveTalked(id, standing)) return undefined;
-    return tenure !== undefined || this.#standings.has(id) ? standing : undefined;
+    if (!standing || standing.marker === null || !this.#haveTalked(id, standing)) return false;
+    return tenure !== undefined || this.#standings.has(id);
   }
 
   #haveTalked(from: string, { session, talkers }: Standing): boolean {

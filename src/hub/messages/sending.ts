@@ -30,7 +30,7 @@ export interface Outgoing {
   readonly requireAlive?: boolean;
   readonly idempotencyKey?: string | undefined;
   /** Stages what belongs to the same commit. */
-  readonly also?: ((draft: Draft) => MaybePromise<void>) | undefined;
+  readonly also?: ((draft: Draft) => Promise<void>) | undefined;
 }
 
 const ATTEMPTS = 1000;
@@ -60,14 +60,14 @@ export class Sending {
    */
   post(outgoing: Outgoing): Promise<SendResult> {
     const { actor, session } = outgoing;
-    const known = this.#first.has(session) ? undefined : this.#routes.known(actor, session);
-    return known ? this.#post(outgoing, known) : this.#postInTurn(outgoing);
+    const isFree = !this.#first.has(session) && this.#routes.isKnown(actor, session);
+    return isFree ? this.#post(outgoing) : this.#postInTurn(outgoing);
   }
 
   async #postInTurn(outgoing: Outgoing): Promise<SendResult> {
     const { actor, session } = outgoing;
     for (let first = this.#first.get(session); first; first = this.#first.get(session)) await first;
-    if (this.#routes.known(actor, session)) return this.#post(outgoing);
+    if (this.#routes.isKnown(actor, session)) return this.#post(outgoing);
     let done = (): void => {};
     const first = new Promise<void>((resolve) => {
       done = resolve;
@@ -81,20 +81,17 @@ export class Sending {
     }
   }
 
-  /** @param first what is known of the recipient at the first attempt, if nothing else has to be found out */
-  async #post(outgoing: Outgoing, first?: Standing): Promise<SendResult> {
+  async #post(outgoing: Outgoing): Promise<SendResult> {
     const { actor, session, record, idempotencyKey } = outgoing;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       if (actor.tenure?.end) throw actor.tenure.end;
       if (outgoing.requireAlive) this.#routes.forgetOffline(session);
-      const isFirst = attempt === 0 && first !== undefined && (!outgoing.requireAlive || first.state === 'alive');
-      const known = isFirst ? first : this.#routes.standing(session);
+      const known = this.#routes.standing(session);
       const standing = known instanceof Promise ? await known : known;
       const draft = new Draft();
       const staging = this.#stage(draft, outgoing, standing);
       const position = staging instanceof Promise ? await staging : staging;
-      const also = outgoing.also?.(draft);
-      if (also) await also;
+      if (outgoing.also) await outgoing.also(draft);
       const answer = this.#core.engine.commit(draft);
       const result = answer instanceof Promise ? await answer : answer;
       if (result.committed) return this.#sent(outgoing, standing, result, position);
