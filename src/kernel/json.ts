@@ -33,9 +33,9 @@ export function toJson(value: unknown, name: string, maxBytes: number, room = NO
   if (typeof value === 'object' && value !== null && Acceptance.fits(value, maxBytes, MAX_JSON_DEPTH + room.levels)) {
     return value as JsonValue;
   }
-  const limits = { bytes: maxBytes, depth: MAX_JSON_DEPTH + room.levels, parts: MAX_JSON_PARTS + room.parts };
-  const pass = new Pass(limits);
-  const accepted = copyWith(pass, value, name, limits);
+  if (typeof value === 'number' && Number.isFinite(value) && maxBytes >= MAX_NUMBER_BYTES) return value + 0;
+  const pass = new Pass(maxBytes, MAX_JSON_DEPTH + room.levels, MAX_JSON_PARTS + room.parts);
+  const accepted = copyWith(pass, value, name);
   if (pass.bytesAtMost > maxBytes) {
     const bytes = utf8Length(JSON.stringify(accepted));
     if (bytes > maxBytes) {
@@ -57,11 +57,11 @@ export interface JsonRoom {
 
 const NO_ROOM: JsonRoom = { levels: 0, parts: 0 };
 
-function copyWith(pass: Pass, value: unknown, name: string, limits: JsonLimits): JsonValue {
+function copyWith(pass: Pass, value: unknown, name: string): JsonValue {
   try {
     const copy = pass.copy(value, 0);
-    if (copy !== undefined && pass.parts <= limits.parts) return copy;
-    throw refusal(value, name, limits);
+    if (copy !== undefined && !pass.isTooRich) return copy;
+    throw refusal(value, name, pass.limits);
   } catch (error) {
     if (error instanceof MeshError) throw error;
     // A proxy, or an accessor in an array too long to be searched for one.
@@ -77,7 +77,7 @@ function copyWith(pass: Pass, value: unknown, name: string, limits: JsonLimits):
 export function parseAccepted(text: string): JsonValue {
   const value = JSON.parse(text) as JsonValue;
   if (typeof value === 'object' && value !== null) {
-    const pass = new Pass(NO_LIMITS);
+    const pass = new Pass();
     pass.bytesAtMost = text.length * 3;
     pass.adopt(value, 1);
     new Acceptance(value, pass);
@@ -91,7 +91,7 @@ export function parseAccepted(text: string): JsonValue {
  */
 export function acceptOwn(record: object): JsonValue {
   if (Acceptance.has(record)) return record as JsonValue;
-  const pass = new Pass(NO_LIMITS);
+  const pass = new Pass();
   pass.own(record, 1);
   new Acceptance(record, pass);
   return record as JsonValue;
@@ -138,21 +138,28 @@ export function utf8Length(text: string): number {
 }
 
 const encoder = new TextEncoder();
-const NO_LIMITS: JsonLimits = {
-  bytes: Number.POSITIVE_INFINITY,
-  depth: Number.POSITIVE_INFINITY,
-  parts: Number.POSITIVE_INFINITY,
-};
 
 /** What one walk learns of the value it copies. */
 class Pass {
   bytesAtMost = 0;
   parts = 0;
   height = 0;
-  readonly #limits: JsonLimits;
+  readonly #maxBytes: number;
+  readonly #maxDepth: number;
+  readonly #maxParts: number;
 
-  constructor(limits: JsonLimits) {
-    this.#limits = limits;
+  constructor(maxBytes = Number.POSITIVE_INFINITY, maxDepth = Number.POSITIVE_INFINITY, maxParts = Number.POSITIVE_INFINITY) {
+    this.#maxBytes = maxBytes;
+    this.#maxDepth = maxDepth;
+    this.#maxParts = maxParts;
+  }
+
+  get isTooRich(): boolean {
+    return this.parts > this.#maxParts;
+  }
+
+  get limits(): JsonLimits {
+    return { bytes: this.#maxBytes, depth: this.#maxDepth, parts: this.#maxParts };
   }
 
   /**
@@ -179,7 +186,7 @@ class Pass {
         const known = Acceptance.of(value);
         if (known) return this.#reuse(value as JsonValue, known, depth);
         this.parts += 1;
-        if (depth >= this.#limits.depth || this.parts > this.#limits.parts) return undefined;
+        if (depth >= this.#maxDepth || this.parts > this.#maxParts) return undefined;
         if (depth >= this.height) this.height = depth + 1;
         this.bytesAtMost += 3;
         const copy = Array.isArray(value) ? this.#array(value, depth + 1) : this.#object(value, depth + 1);
@@ -233,7 +240,7 @@ class Pass {
   }
 
   #reuse(value: JsonValue, known: Mark, depth: number): JsonValue | undefined {
-    if (depth + known.height > this.#limits.depth || this.#exceeds(known.bytesAtMost / BOUND_TO_SIZE)) return undefined;
+    if (depth + known.height > this.#maxDepth || this.#exceeds(known.bytesAtMost / BOUND_TO_SIZE)) return undefined;
     this.bytesAtMost += known.bytesAtMost + 1;
     this.parts += known.parts;
     this.height = Math.max(this.height, depth + known.height);
@@ -241,7 +248,7 @@ class Pass {
   }
 
   #exceeds(more: number): boolean {
-    return this.bytesAtMost / BOUND_TO_SIZE + more > this.#limits.bytes;
+    return this.bytesAtMost / BOUND_TO_SIZE + more > this.#maxBytes;
   }
 
   #array(source: readonly unknown[], depth: number): JsonValue[] | undefined {
@@ -266,7 +273,7 @@ class Pass {
     const copy: Record<string, JsonValue> = {};
     const keys = Object.keys(source);
     this.parts += keys.length;
-    if (this.parts > this.#limits.parts) return undefined;
+    if (this.parts > this.#maxParts) return undefined;
     for (const key of keys) {
       // Asked before it is read, so that it is refused without having run.
       if (isAccessor(source, key)) return undefined;

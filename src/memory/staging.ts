@@ -1,4 +1,4 @@
-import { acceptFlat, type JsonValue, textBytesAtMost } from '../kernel/json.ts';
+import { type JsonValue, textBytesAtMost } from '../kernel/json.ts';
 import type { Versioned } from '../storage/collection.ts';
 import type { Draft } from '../storage/draft.ts';
 import { eventPut } from '../storage/events/event-reader.ts';
@@ -119,7 +119,7 @@ function stageEvent(
   key: string,
   { version, session }: VersionRecord,
 ): void {
-  const event: Record<string, JsonValue> = { name, at: engine.now(), namespace, key, version };
-  if (session !== undefined) event['session'] = session;
-  draft.puts.push(eventPut(acceptFlat(event, EVENT_BYTES + textBytesAtMost(namespace) + textBytesAtMost(key))));
+  const at = engine.now();
+  const event = session === undefined ? { name, at, namespace, key, version } : { name, at, namespace, key, version, session };
+  draft.puts.push(eventPut(event, EVENT_BYTES + textBytesAtMost(namespace) + textBytesAtMost(key)));
 }

@@ -3,6 +3,7 @@ import { MeshError } from '../kernel/errors.ts';
 import { type JsonValue, jsonBytesAtMost, toJson, utf8Length } from '../kernel/json.ts';
 import { Draft } from './draft.ts';
 import { deadlineOf, LEASE_PREFIX_LENGTH } from './keys.ts';
+import { OwnPut } from './own-put.ts';
 import type { Address, Commit, Delete, KeyRange, ListRange, Put } from './storage.ts';
 
 /** The limits of every storage, checked before any work is done. */
@@ -77,12 +78,13 @@ export function checkedCommit(commit: Commit): CheckedCommit {
   for (let position = 0; position < puts.length; position++) {
     const put = puts[position] as Put;
     checkPut(put, written);
-    const value = recordValue(put.value);
+    const known = boundOf(put);
+    const value = known === undefined ? recordValue(put.value) : put.value;
     if (!Object.is(value, put.value)) {
       accepted ??= [...puts];
       accepted[position] = { ...put, value };
     }
-    bytesAtMost += jsonBytesAtMost(value);
+    bytesAtMost += known ?? jsonBytesAtMost(value);
     if (bytesAtMost <= LIMITS.commitBytes) continue;
     for (; measured <= position; measured++) measuredBytes += jsonBytes(((accepted ?? puts)[measured] as Put).value);
     if (measuredBytes > LIMITS.commitBytes) throw limit(`at most ${LIMITS.commitBytes} bytes in a commit`, 'more');
@@ -100,6 +102,11 @@ function checkedDraft(draft: Draft): CheckedCommit {
   let bytesAtMost = 0;
   for (let position = 0; position < puts.length; position++) {
     const put = puts[position] as Put;
+    const known = boundOf(put);
+    if (known !== undefined) {
+      bytesAtMost += known;
+      continue;
+    }
     const value = recordValue(put.value);
     if (!Object.is(value, put.value)) puts[position] = { ...put, value };
     bytesAtMost += jsonBytesAtMost(value);
@@ -112,6 +119,12 @@ function checkedDraft(draft: Draft): CheckedCommit {
   }
   draft.bytesAtMost = bytesAtMost;
   return draft;
+}
+
+/** The bytes of a put that the library has made of what it had accepted, unless they may be too many for one. */
+function boundOf(put: Put): number | undefined {
+  const bytes = OwnPut.bytesOf(put);
+  return bytes !== undefined && bytes <= LIMITS.valueBytes ? bytes : undefined;
 }
 
 /**

@@ -2,12 +2,18 @@ import type { Check, Commit, Delete, Put, Take, Touch } from './storage.ts';
 
 /** A commit in the making: each part that takes part in a change stages its checks and writes here. */
 export class Draft implements Commit {
-  readonly checks: Check[] = [];
+  readonly checks: Check[];
   readonly deletes: Delete[] = [];
   readonly takes: Take[] = [];
   readonly touches: Touch[] = [];
-  readonly puts: Put[] = [];
+  readonly puts: Put[];
   #bytesAtMost = 0;
+
+  /** Lists that are given have room for just their items, where one that grows takes room for 17 with the first. */
+  constructor(checks: Check[] = [], puts: Put[] = []) {
+    this.checks = checks;
+    this.puts = puts;
+  }
 
   /** What a storage finds out when it checks the commit. No field, so that a copy of a draft is a plain commit. */
   get bytesAtMost(): number {

@@ -15,7 +15,7 @@ export class Partition extends SortedMap<Entry> {
   }
 
   override add(entry: Entry): void {
-    if (entry.order !== entry.key) this.#plain = false;
+    if (entry instanceof LiftedEntry) this.#plain = false;
     super.add(entry);
   }
 
@@ -37,7 +37,7 @@ export class Partition extends SortedMap<Entry> {
 /** A record as it is kept. What callers get is made from it, so that a touch may change it in place. */
 export class Entry {
   readonly partition: Partition;
-  readonly key: string;
+  /** What it is compared by: of nearly all, the key itself. */
   readonly order: string;
   value: JsonValue;
   revision: number;
@@ -46,30 +46,58 @@ export class Entry {
   /** Whether the expiry queue has it; `stale`: though it was removed. */
   queued: 'no' | 'yes' | 'stale' = 'no';
 
-  constructor(partition: Partition, key: string, value: JsonValue, revision: number) {
+  constructor(partition: Partition, order: string, value: JsonValue, revision: number) {
     this.partition = partition;
-    this.key = key;
-    this.order = orderOf(key);
+    this.order = order;
     this.value = value;
     this.revision = revision;
   }
+
+  get key(): string {
+    return this.order;
+  }
+}
+
+/** A record whose key JavaScript would put in another place than a store does. */
+class LiftedEntry extends Entry {
+  readonly #key: string;
+
+  constructor(partition: Partition, key: string, order: string, value: JsonValue, revision: number) {
+    super(partition, order, value, revision);
+    this.#key = key;
+  }
+
+  override get key(): string {
+    return this.#key;
+  }
+}
+
+export function entryOf(partition: Partition, key: string, value: JsonValue, revision: number): Entry {
+  const order = orderOf(key);
+  return order === key ? new Entry(partition, key, value, revision) : new LiftedEntry(partition, key, order, value, revision);
 }
 
 /** What a commit does while it is applied. With takes it also remembers enough to be undone. */
 export class Change {
   readonly revision: number;
   readonly at: number;
-  readonly taken: StoredRecord[] = [];
-  readonly partitions: string[] = [];
+  readonly taken: StoredRecord[];
   readonly journal: { readonly entry: Entry; readonly added: boolean }[] | undefined;
   collisions: Address[] | undefined;
+  /** Whether it removed anything. */
   removed = false;
+  /** Whether anybody could see a difference. */
+  changed = false;
+  /** Where, for whoever watches. */
+  readonly partitions: string[] | undefined;
   #stamp: string | undefined;
 
-  constructor(revision: number, at: number, undoable: boolean) {
+  constructor(revision: number, at: number, takes: boolean, watched: boolean) {
     this.revision = revision;
     this.at = at;
-    this.journal = undoable ? [] : undefined;
+    this.taken = takes ? [] : NOTHING_TAKEN;
+    this.journal = takes ? [] : undefined;
+    this.partitions = watched ? [] : undefined;
   }
 
   get stamp(): string {
@@ -78,9 +106,14 @@ export class Change {
   }
 
   touched(partition: string): void {
-    if (this.partitions[this.partitions.length - 1] !== partition) this.partitions.push(partition);
+    this.changed = true;
+    const { partitions } = this;
+    if (partitions && partitions[partitions.length - 1] !== partition) partitions.push(partition);
   }
 }
+
+const NOTHING_TAKEN: StoredRecord[] = [];
+Object.freeze(NOTHING_TAKEN);
 
 export function isLive({ expiresAt }: Entry, at: number): boolean {
   return expiresAt === undefined || expiresAt > at;

@@ -4,7 +4,7 @@ import type { JsonValue } from '../kernel/json.ts';
 import { checkAddresses, checkedCommit, checkList, LIMITS } from './checked.ts';
 import { ExpiryQueue } from './expiry-queue.ts';
 import { HintFan } from './hint-fan.ts';
-import { Change, Entry, isLive, Partition, recordOf } from './in-memory-entries.ts';
+import { Change, type Entry, entryOf, isLive, Partition, recordOf } from './in-memory-entries.ts';
 import { leasedKey, stampedKey, unleasedKey } from './keys.ts';
 import type {
   Address,
@@ -93,23 +93,18 @@ export class InMemoryStorage implements Storage {
     this.#assertOpen();
     const { checks = [], deletes = [], takes = [], touches = [], puts } = checkedCommit(commit);
     const at = this.clock.now();
-    const touched: Entry[] = [];
+    const touched: Entry[] | undefined = touches.length > 0 ? [] : undefined;
     const conflicts = this.#conflicts(checks, touches, touched, at);
     if (conflicts) return { committed: false, conflicts };
-    const change = new Change(this.#revision + 1, at, takes.length > 0);
+    const change = new Change(this.#revision + 1, at, takes.length > 0, this.#hints.watched);
     for (const entry of deletes) this.#delete(entry, change);
     for (const take of takes) this.#take(take, change);
     if (change.collisions) return this.#undo(change, change.collisions);
-    for (let n = 0; n < touched.length; n++) {
-      const entry = touched[n] as Entry;
-      // A delete or take of this commit may have removed it, and another may have come to its place.
-      if (change.removed && entry.partition.get(entry.order) !== entry) continue;
-      this.#expire(entry, at + (touches[n] as Touch).ttlMs);
-    }
+    if (touched) this.#renew(touched, touches, change);
     for (let position = 0; position < puts.length; position++) this.#put(puts[position] as Put, position, change);
-    if (change.partitions.length > 0) {
+    if (change.changed) {
       this.#revision = change.revision;
-      this.#hints.changed(change.partitions);
+      if (change.partitions) this.#hints.changed(change.partitions);
     }
     if (this.#expiry.size > 0) this.#reap(at);
     return { committed: true, revision: this.#revision, at, taken: change.taken };
@@ -138,7 +133,12 @@ export class InMemoryStorage implements Storage {
   }
 
   /** What does not hold. The entries of touches that do are left in `touched`. */
-  #conflicts(checks: readonly Check[], touches: readonly Touch[], touched: Entry[], at: number): Address[] | undefined {
+  #conflicts(
+    checks: readonly Check[],
+    touches: readonly Touch[],
+    touched: Entry[] | undefined,
+    at: number,
+  ): Address[] | undefined {
     let conflicts: Address[] | undefined;
     for (const check of checks) {
       if ('fewerThan' in check) {
@@ -150,7 +150,7 @@ export class InMemoryStorage implements Storage {
     }
     for (const touch of touches) {
       const entry = this.#find(touch);
-      if (entry && entry.revision === touch.revision && isLive(entry, at)) touched.push(entry);
+      if (entry && entry.revision === touch.revision && isLive(entry, at)) touched?.push(entry);
       else (conflicts ??= []).push({ partition: touch.partition, key: touch.key });
     }
     return conflicts;
@@ -170,6 +170,15 @@ export class InMemoryStorage implements Storage {
       return count < enough;
     });
     return count >= enough;
+  }
+
+  #renew(touched: readonly Entry[], touches: readonly Touch[], { at, removed }: Change): void {
+    for (let n = 0; n < touched.length; n++) {
+      const entry = touched[n] as Entry;
+      // A delete or take of this commit may have removed it, and another may have come to its place.
+      if (removed && entry.partition.get(entry.order) !== entry) continue;
+      this.#expire(entry, at + (touches[n] as Touch).ttlMs);
+    }
   }
 
   #delete(entry: Delete, change: Change): void {
@@ -233,7 +242,7 @@ export class InMemoryStorage implements Storage {
   }
 
   #add(name: string, key: string, value: JsonValue, expiresAt: number | undefined, change: Change): Entry {
-    const entry = new Entry(this.#partition(name), key, value, change.revision);
+    const entry = entryOf(this.#partition(name), key, value, change.revision);
     entry.partition.add(entry);
     this.#expire(entry, expiresAt);
     change.journal?.push({ entry, added: true });
@@ -297,7 +306,7 @@ export class InMemoryStorage implements Storage {
         if (current) this.#discard(current);
         continue;
       }
-      const restored = new Entry(this.#partition(partition.name), key, value, revision);
+      const restored = entryOf(this.#partition(partition.name), key, value, revision);
       restored.partition.add(restored);
       this.#expire(restored, expiresAt);
     }

@@ -50,12 +50,22 @@ export function prefixRange(prefix: string): KeyRange {
 
 /** A time or revision in 16 digits, so that text order is number order. */
 export function padded(number: number): string {
-  if (number !== paddedLast.number) paddedLast = { number, text: String(number).padStart(REVISION_DIGITS, '0') };
-  return paddedLast.text;
+  if (number === last.number) return last.text;
+  const thousands = Math.floor(number / 1000);
+  if (thousands !== last.thousands) {
+    last.thousands = thousands;
+    last.beginning = String(thousands).padStart(REVISION_DIGITS - LAST_DIGITS, '0');
+  }
+  last.number = number;
+  last.text = last.beginning + (LAST[number - 1000 * thousands] as string);
+  return last.text;
 }
 
-/** Who names a revision or a time often names it again next. */
-let paddedLast = { number: 0, text: '0'.repeat(REVISION_DIGITS) };
+const LAST_DIGITS = 3;
+const LAST: readonly string[] = Array.from({ length: 1000 }, (_, n) => String(n).padStart(LAST_DIGITS, '0'));
+
+/** Who names a revision or a time names it again next, or one that is near. */
+const last = { number: 0, text: '0'.repeat(REVISION_DIGITS), thousands: -1, beginning: '' };
 
 /** The positions that a commit has, each as text. */
 const POSITIONS: readonly string[] = Array.from({ length: 1000 }, (_, n) => String(n).padStart(POSITION_DIGITS, '0'));

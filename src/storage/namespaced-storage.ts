@@ -1,6 +1,7 @@
 import type { Clock } from '../kernel/clock.ts';
 import { MeshError } from '../kernel/errors.ts';
 import { ID_PATTERN } from '../kernel/inputs.ts';
+import { OwnPut } from './own-put.ts';
 import {
   type Address,
   type Check,
@@ -114,6 +115,10 @@ class NamespacedStorage implements Storage {
     return typeof partition === 'string' && partition !== '' ? this.#prefix + partition : partition;
   }
 
+  #putInside(put: Put): Put {
+    return put instanceof OwnPut ? put.in(this.#name(put.partition)) : this.#inside(put);
+  }
+
   #inside<T extends { readonly partition: string }>(item: T): T {
     return typeof item === 'object' && item !== null ? { ...item, partition: this.#name(item.partition) } : item;
   }
@@ -135,7 +140,7 @@ class NamespacedStorage implements Storage {
       ...(deletes !== undefined && { deletes: all<Delete>(deletes) }),
       ...(takes !== undefined && { takes: Array.isArray(takes) ? takes.map(takeInside) : takes }),
       ...(touches !== undefined && { touches: all<Touch>(touches) }),
-      ...(puts !== undefined && { puts: all<Put>(puts) }),
+      ...(puts !== undefined && { puts: Array.isArray(puts) ? puts.map((put) => this.#putInside(put)) : puts }),
     };
   }
 }

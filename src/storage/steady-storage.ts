@@ -63,15 +63,28 @@ class SteadyStorage implements Storage {
   }
 
   get(addresses: readonly Address[]): MaybePromise<(StoredRecord | undefined)[]> {
-    return this.#attempt(() => this.#storage.get(addresses));
+    this.#assertOpen();
+    try {
+      const records = this.#storage.get(addresses);
+      return records instanceof Promise ? this.#caught(records, getting(addresses)) : records;
+    } catch (error) {
+      return this.#again(getting(addresses), 1, error);
+    }
   }
 
   list(partition: string, range?: ListRange): MaybePromise<StoredRecord[]> {
-    return this.#attempt(() => this.#storage.list(partition, range));
+    return this.#attempt((storage) => storage.list(partition, range));
   }
 
   commit(commit: Commit): MaybePromise<CommitResult> {
-    return this.#storage.uncertain ? this.#commitCertainly(commit) : this.#attempt(() => this.#storage.commit(commit));
+    if (this.#storage.uncertain) return this.#commitCertainly(commit);
+    this.#assertOpen();
+    try {
+      const result = this.#storage.commit(commit);
+      return result instanceof Promise ? this.#caught(result, committing(commit)) : result;
+    } catch (error) {
+      return this.#again(committing(commit), 1, error);
+    }
   }
 
   watch(listener: (hint: Hint) => void): Unsubscribe {
@@ -88,18 +101,21 @@ class SteadyStorage implements Storage {
   }
 
   /** Calls at once, and goes on asynchronously only when the answer is a promise or a transient failure. */
-  #attempt<T>(call: () => MaybePromise<T>, attempt = 1): MaybePromise<T> {
+  #attempt<T>(call: Call<T>, attempt = 1): MaybePromise<T> {
     this.#assertOpen();
     try {
-      const answer = call();
-      if (!(answer instanceof Promise)) return answer;
-      return answer.catch((error: unknown) => this.#again(call, attempt, error));
+      const answer = call(this.#storage);
+      return answer instanceof Promise ? this.#caught(answer, call, attempt) : answer;
     } catch (error) {
       return this.#again(call, attempt, error);
     }
   }
 
-  #again<T>(call: () => MaybePromise<T>, attempt: number, error: unknown): Promise<T> {
+  #caught<T>(answer: Promise<T>, call: Call<T>, attempt = 1): Promise<T> {
+    return answer.catch((error: unknown) => this.#again(call, attempt, error));
+  }
+
+  #again<T>(call: Call<T>, attempt: number, error: unknown): Promise<T> {
     if (attempt === TRANSIENT_ATTEMPTS || !isTransient(error)) throw error;
     return this.#pause(attempt).then(() => this.#attempt(call, attempt + 1));
   }
@@ -164,6 +180,17 @@ class SteadyStorage implements Storage {
   #pause(attempt: number): Promise<void> {
     return sleep(this.clock, FIRST_DELAY_MS * 2 ** (attempt - 1));
   }
+}
+
+/** What is called again. The two that are called most are made only when they must be. */
+type Call<T> = (storage: Storage) => MaybePromise<T>;
+
+function getting(addresses: readonly Address[]): Call<(StoredRecord | undefined)[]> {
+  return (storage) => storage.get(addresses);
+}
+
+function committing(commit: Commit): Call<CommitResult> {
+  return (storage) => storage.commit(commit);
 }
 
 function isTransient(error: unknown): boolean {

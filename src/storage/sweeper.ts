@@ -14,7 +14,7 @@ export interface SweeperOptions {
 
 /**
  * Does its chores every interval, without keeping the process alive. Where the store hints every change it rests while
- * nothing changes and nothing comes due. After this process has stalled it waits one more interval: what looks overdue
+ * nothing changes and nothing comes due; only then, and while it works, does it watch. After this process has stalled it waits one more interval: what looks overdue
  * then may only be its own late work.
  */
 export class Sweeper {
@@ -22,7 +22,8 @@ export class Sweeper {
   #unwatch: Unsubscribe | undefined;
   #timer: Timer | undefined;
   #running: Promise<void> | undefined;
-  #changed = true;
+  /** Since the chores were begun. */
+  #changed = false;
   #resting = false;
   #closed = false;
 
@@ -31,21 +32,30 @@ export class Sweeper {
   }
 
   start(): void {
-    const { storage, intervalMs } = this.#options;
-    if (storage.reliableHints) this.#unwatch = storage.watch(() => this.#onChange());
-    this.#wait(intervalMs);
+    this.#wait(this.#options.intervalMs);
   }
 
   /** Lets the run under way end. */
   async close(): Promise<void> {
     this.#closed = true;
-    this.#unwatch?.();
+    this.#unwatchNow();
     this.#stopTimer();
     await this.#running;
   }
 
+  #watch(): void {
+    const { storage } = this.#options;
+    if (storage.reliableHints) this.#unwatch ??= storage.watch(() => this.#onChange());
+  }
+
+  #unwatchNow(): void {
+    this.#unwatch?.();
+    this.#unwatch = undefined;
+  }
+
   #onChange(): void {
     this.#changed = true;
+    this.#unwatchNow();
     if (!this.#resting) return;
     this.#resting = false;
     this.#wait(this.#options.intervalMs);
@@ -70,6 +80,7 @@ export class Sweeper {
 
   async #run(): Promise<void> {
     this.#changed = false;
+    this.#watch();
     for (const chore of this.#options.chores) {
       await this.#attempt(chore);
     }
@@ -77,7 +88,7 @@ export class Sweeper {
     this.#running = undefined;
     if (this.#closed) return;
     const { clock, intervalMs } = this.#options;
-    if (!this.#unwatch || this.#changed) return this.#wait(intervalMs);
+    if (this.#changed || !this.#unwatch) return this.#wait(intervalMs);
     this.#resting = true;
     // The clock cuts what is too long for a timer; then this is just one sweep more.
     this.#wait(Math.max(intervalMs, (next ?? Number.MAX_SAFE_INTEGER) - clock.now()));

@@ -5,18 +5,18 @@ import { type JsonObject, type JsonValue, jsonBytesAtMost, utf8Length } from '..
 import { SessionHandle } from '../../registry/session-handle.ts';
 import type { SessionRef } from '../../registry/session-inputs.ts';
 import { PRIORITIES, type Priority } from '../priority.ts';
-import { MESSAGE_TYPES } from './message.ts';
+import { MESSAGE_TYPES, type MessageRecord } from './message.ts';
 import { BODY_BYTES, type MessageContent, SEND } from './message-inputs.ts';
 
 const HEADERS_BYTES = 16 * 1024;
 
 /** What is stored of a content. */
 export interface AcceptedContent {
-  readonly subject?: string;
-  readonly body?: string;
-  readonly data?: JsonValue;
+  readonly subject: string | undefined;
+  readonly body: string | undefined;
+  readonly data: JsonValue | undefined;
   readonly priority: Priority;
-  readonly headers?: JsonObject;
+  readonly headers: JsonObject | undefined;
 }
 
 /**
@@ -30,12 +30,26 @@ export function acceptContent({ subject, body, data, priority = 'medium', header
   if (head && utf8Length(JSON.stringify(head)) > HEADERS_BYTES) {
     throw new MeshError('limit_exceeded', `expected headers of at most ${HEADERS_BYTES} bytes, got more`);
   }
-  const content: { -readonly [Field in keyof AcceptedContent]: AcceptedContent[Field] } = { priority };
-  if (subject !== undefined) content.subject = subject;
-  if (body !== undefined) content.body = body;
-  if (accepted !== undefined) content.data = accepted;
-  if (head) content.headers = head;
-  return content;
+  return { subject, body, data: accepted, priority, headers: head };
+}
+
+/** A message in the making, with what it says. */
+export function messageRecord(
+  { from, to, type, at }: Pick<MessageRecord, 'from' | 'to' | 'type' | 'at'>,
+  { subject, body, data, priority, headers }: AcceptedContent,
+): { -readonly [Field in keyof MessageRecord]: MessageRecord[Field] } {
+  let record: { -readonly [Field in keyof MessageRecord]: MessageRecord[Field] };
+  if (subject !== undefined && body !== undefined && data !== undefined) {
+    // Most have all of these: an object that is made with its fields has room for just them, and others for more.
+    record = { from, to, type, priority, at, subject, body, data };
+  } else {
+    record = { from, to, type, priority, at };
+    if (subject !== undefined) record.subject = subject;
+    if (body !== undefined) record.body = body;
+    if (data !== undefined) record.data = data;
+  }
+  if (headers !== undefined) record.headers = headers;
+  return record;
 }
 
 /** Body and data are stored in one record; only what may be too much is measured. */

@@ -1,12 +1,13 @@
 import { type MaybePromise, type StoredRecord, whenDone } from '../../storage/storage.ts';
 import type { HubCore } from '../hub-core.ts';
-import { mailAddress, mailOf, stampAt } from './mailbox.ts';
+import { mailAddress, mailOf, mailPartition, stampAt } from './mailbox.ts';
 import {
   isShared,
   type Message,
   type MessagePlace,
   type MessageRecord,
   messageIdOf,
+  messageIdPrefix,
   placeOf,
   SHARED,
   type SharedRecord,
@@ -31,6 +32,14 @@ export class Bodies {
     return whenDone(reading, (records) => this.#views(places, records));
   }
 
+  /** The same of one mailbox, of up to 1,000 messages. */
+  readIn(mailbox: string, stamps: readonly string[]): MaybePromise<(Message | undefined)[]> {
+    const partition = mailPartition(mailbox);
+    const reading = this.#core.engine.storage.get(stamps.map((key) => ({ partition, key })));
+    if (reading instanceof Promise) return reading.then((records) => this.#views(mailbox, records));
+    return this.#views(mailbox, reading);
+  }
+
   /** One message as it is stored, and where: a copy leads to what all copies share. */
   async record({ mailbox, stamp }: MessagePlace): Promise<{ readonly id: string; readonly record: MessageRecord } | undefined> {
     const [found] = await this.#core.engine.storage.get([mailAddress(mailbox, stamp)]);
@@ -49,10 +58,7 @@ export class Bodies {
 
   /** The messages of records that were read from their mailboxes. */
   of(records: readonly StoredRecord[], mailbox: string): MaybePromise<(Message | undefined)[]> {
-    return this.#views(
-      records.map(({ key }) => ({ mailbox, stamp: key })),
-      records,
-    );
+    return this.#views(mailbox, records);
   }
 
   async #readMany(places: readonly MessagePlace[]): Promise<(Message | undefined)[]> {
@@ -63,44 +69,47 @@ export class Bodies {
     return messages;
   }
 
-  #views(places: readonly MessagePlace[], records: readonly (StoredRecord | undefined)[]): MaybePromise<(Message | undefined)[]> {
+  /** Of one mailbox, or of that of each place. */
+  #views(
+    from: string | readonly MessagePlace[],
+    records: readonly (StoredRecord | undefined)[],
+  ): MaybePromise<(Message | undefined)[]> {
     const views: (Message | undefined)[] = [];
-    let shared: { readonly n: number; readonly place: MessagePlace }[] | undefined;
-    records.forEach((record, n) => {
-      if (!record) {
+    let shared: Shared[] | undefined;
+    for (let n = 0; n < records.length; n++) {
+      const record = records[n];
+      const mail = record && mailOf(record);
+      if (!record || !mail) views.push(undefined);
+      else if (isShared(mail)) {
+        (shared ??= []).push({ n, stamp: sharedStamp(record, mail) });
         views.push(undefined);
-        return;
+      } else {
+        const mailbox = typeof from === 'string' ? from : (from[n] as MessagePlace).mailbox;
+        views.push(viewOf(messageIdPrefix(mailbox) + record.key, mail));
       }
-      const mail = mailOf(record);
-      if (isShared(mail)) {
-        (shared ??= []).push({ n, place: { mailbox: SHARED, stamp: sharedStamp(record, mail) } });
-        views.push(undefined);
-      } else views.push(view(places[n] as MessagePlace, mail));
-    });
-    if (!shared) return views;
-    return this.#withShared(views, shared);
+    }
+    return shared ? this.#withShared(views, shared) : views;
   }
 
-  #withShared(
-    views: (Message | undefined)[],
-    shared: readonly { readonly n: number; readonly place: MessagePlace }[],
-  ): MaybePromise<(Message | undefined)[]> {
-    const reading = this.#core.engine.storage.get(shared.map(({ place }) => mailAddress(SHARED, place.stamp)));
+  #withShared(views: (Message | undefined)[], shared: readonly Shared[]): MaybePromise<(Message | undefined)[]> {
+    const reading = this.#core.engine.storage.get(shared.map(({ stamp }) => mailAddress(SHARED, stamp)));
     return whenDone(reading, (records) => {
-      shared.forEach(({ n, place }, k) => {
+      shared.forEach(({ n, stamp }, k) => {
         const record = records[k];
-        if (record) views[n] = view(place, mailOf(record) as MessageRecord);
+        if (record) views[n] = viewOf(messageIdPrefix(SHARED) + stamp, mailOf(record) as MessageRecord);
       });
       return views;
     });
   }
 }
 
+/** A copy, and where the message is that it shares. */
+interface Shared {
+  readonly n: number;
+  readonly stamp: string;
+}
+
 /** Where the message of a copy is. */
 export function sharedStamp({ revision }: StoredRecord, { shared }: SharedRecord): string {
   return typeof shared === 'string' ? shared : stampAt(revision, shared);
-}
-
-function view(place: MessagePlace, record: MessageRecord): Message {
-  return viewOf(messageIdOf(place), record);
 }

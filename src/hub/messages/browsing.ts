@@ -122,14 +122,13 @@ export class Browsing {
   ): Promise<void> {
     const kept = includeBroadcasts ? records : records.filter((record) => !isShared(mailOf(record)));
     const messages = await this.#bodies.of(kept, session);
-    const now = this.#core.engine.now();
     kept.forEach(({ key: stamp }, n) => {
       const message = messages[n];
       if (!message || (type !== undefined && message.type !== type) || (from !== undefined && message.from !== from)) return;
       const stored = stateOf(stamp);
       const isOpen = stored === 'ready' || stored === 'claimed';
       // Past its expiry it counts as expired, recorded or not.
-      const state = isOpen && isExpired(message, now) ? 'expired' : stored;
+      const state = isOpen && isExpired(message, this.#core.engine) ? 'expired' : stored;
       const isUnread = state === 'ready' || state === 'claimed';
       if (unread !== undefined && unread !== isUnread) return;
       items.push({ stamp, message: Object.freeze({ ...message, state, unread: isUnread }) });

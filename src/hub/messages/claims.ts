@@ -5,7 +5,7 @@ import { type Address, type MaybePromise, type StoredRecord, type Take, whenDone
 import type { Actor, HubCore } from '../hub-core.ts';
 import type { Bodies } from './bodies.ts';
 import { claimedPartition, markerAddress, readyPartition, stampOfReference, type Tally, tallyOf, tallyValue } from './mailbox.ts';
-import { isExpired, type Message, type MessagePlace, type MessageType } from './message.ts';
+import { isExpired, type Message, type MessageType } from './message.ts';
 import { type Open, stageDead, stageExpired, stagePurged } from './outcomes.ts';
 import { assertLeased, type Routes } from './routes.ts';
 
@@ -18,6 +18,8 @@ export interface Claim extends Open {
   deadline: number;
   /** A reply has settled it. */
   answered: boolean;
+  /** What is to become of it is under way. */
+  isSettling: boolean;
 }
 
 export interface ClaimOptions {
@@ -66,34 +68,38 @@ export class Claims {
   #claim(actor: Actor, takes: readonly Take[]): MaybePromise<Claim[]> {
     return whenDone(this.#take(actor, takes), (taken) => {
       if (taken.length === 0) return [];
-      const places = taken.map(({ key }): MessagePlace => ({ mailbox: actor.id, stamp: stampOfReference(key) }));
-      return whenDone(this.#bodies.read(places), (messages) => this.#claims(places, taken, messages));
+      const stamps = taken.map(({ key }) => stampOfReference(key));
+      const reading = this.#bodies.readIn(actor.id, stamps);
+      if (reading instanceof Promise) return reading.then((messages) => this.#claims(actor.id, stamps, taken, messages));
+      return this.#claims(actor.id, stamps, taken, reading);
     });
   }
 
   #claims(
-    places: readonly MessagePlace[],
+    session: string,
+    stamps: readonly string[],
     taken: readonly StoredRecord[],
     messages: readonly (Message | undefined)[],
   ): MaybePromise<Claim[]> {
     const claims: Claim[] = [];
     let gone: Claim[] | undefined;
-    const now = this.#core.engine.now();
+    // Of what is taken together.
+    const deadline = deadlineOf((taken[0] as StoredRecord).key) ?? 0;
     for (let n = 0; n < taken.length; n++) {
       const { partition, key, value, revision } = taken[n] as StoredRecord;
-      const { mailbox: session, stamp } = places[n] as MessagePlace;
       const message = messages[n];
       const claim: Claim = {
         session,
-        stamp,
+        stamp: stamps[n] as string,
         message: message as Message,
         tally: tallyOf(value),
         address: { partition, key },
         revision,
-        deadline: deadlineOf(key) ?? 0,
+        deadline,
         answered: false,
+        isSettling: false,
       };
-      if (!message || isExpired(message, now)) (gone ??= []).push(claim);
+      if (!message || isExpired(message, this.#core.engine)) (gone ??= []).push(claim);
       else claims.push(claim);
     }
     if (!gone) return claims;

@@ -77,7 +77,7 @@ export class DeadLetters {
       if (!dead || !message) throw unknownMessage(id);
       const standing = await this.#routes.standing(place.mailbox);
       assertReachable(standing, false);
-      if (isExpired(message, engine.now())) {
+      if (isExpired(message, engine)) {
         throw new MeshError('conflict', 'expected a message that somebody can still get, got one that has expired', {
           details: { message: id },
         });

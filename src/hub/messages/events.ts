@@ -1,5 +1,5 @@
-import { acceptFlat, type JsonValue } from '../../kernel/json.ts';
-import { eventPut, type LoggedEvent, type StoredEvent, stampedField } from '../../storage/events/event-reader.ts';
+import type { JsonValue } from '../../kernel/json.ts';
+import { eventPut, type LoggedEvent, listedField, type StoredEvent, stampedField } from '../../storage/events/event-reader.ts';
 import type { Put } from '../../storage/storage.ts';
 import { NamesOf } from '../names-of.ts';
 import { type MessageRecord, type MessageTarget, type MessageType, messageIdPrefix } from './message.ts';
@@ -18,16 +18,16 @@ export function sentEventPut(
   position: number,
 ): Put {
   const stamped = position === 0 ? FIRST_TO.of(session) : stampedField('message', messageIdPrefix(session), position);
-  const event: Record<string, JsonValue> = { name: 'message_sent', at, from, session, type, stamped };
+  const event: Record<string, JsonValue> & StoredEvent = { name: 'message_sent', at, from, session, type, stamped };
   if (replyTo !== undefined) event['replyTo'] = replyTo;
   if (settled && waiter !== undefined) event['waiter'] = waiter;
-  return eventPut(acceptFlat(event, EVENT_BYTES + 5 * ID_BYTES));
+  return eventPut(event, EVENT_BYTES + 5 * ID_BYTES);
 }
 
 /** The put of `message_acked`. */
 export function ackedEventPut(at: number, session: string, messages: readonly string[]): Put {
-  const event = { name: 'message_acked', at, session, messages: Object.freeze(messages) };
-  return eventPut(acceptFlat(event, EVENT_BYTES + ID_BYTES * (1 + messages.length)));
+  const listed = listedField('messages', messages);
+  return eventPut({ name: 'message_acked', at, session, listed }, EVENT_BYTES + ID_BYTES * (1 + messages.length));
 }
 
 /** What the hub tells about messages. Ids only, never what a message says. */

@@ -37,11 +37,12 @@ export interface InboxParts {
   readonly signal: AbortSignal | undefined;
 }
 
-/** What is to be claimed, and whether it is waited for until there is any. */
+/** What is to be claimed, and until when it is waited for; without an end, until it is over. */
 interface Wanted {
   readonly limit: number;
-  readonly types: readonly MessageType[] | undefined;
-  readonly isPatient: boolean;
+  readonly types?: readonly MessageType[] | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly until?: number;
 }
 
 const NOTHING: ReceiveOptions = {};
@@ -82,9 +83,19 @@ export class Inbox {
    * Claims up to `limit` messages, waiting up to `timeoutMs` for the first.
    * @throws MeshError `invalid_input`, `not_alive`, `lease_lost`, `aborted`, `closed`
    */
-  async receive(options: ReceiveOptions = NOTHING): Promise<Delivery[]> {
-    const { limit, timeoutMs, types, signal } = options === NOTHING ? RECEIVE_ONE : parse(RECEIVE, options, 'options');
-    const claims = await this.claim({ limit, types, signal, until: this.#parts.core.engine.now() + timeoutMs });
+  receive(options: ReceiveOptions = NOTHING): Promise<Delivery[]> {
+    try {
+      const { limit, timeoutMs, types, signal } = options === NOTHING ? RECEIVE_ONE : parse(RECEIVE, options, 'options');
+      const until = timeoutMs === 0 ? 0 : this.#parts.core.engine.now() + timeoutMs;
+      const claiming = this.claim({ limit, types, signal, until });
+      if (claiming instanceof Promise) return claiming.then((claims) => this.#deliveries(claims));
+      return Promise.resolve(this.#deliveries(claiming));
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  #deliveries(claims: readonly Claim[] | undefined): Delivery[] {
     if (!claims) this.#assertHeld();
     return (claims ?? []).map((claim) => this.#delivery(claim));
   }
@@ -118,27 +129,19 @@ export class Inbox {
    * it is settled.
    * @internal
    */
-  async claim({
-    limit,
-    types,
-    signal,
-    until,
-  }: {
-    readonly limit: number;
-    readonly types?: readonly MessageType[] | undefined;
-    readonly signal?: AbortSignal | undefined;
-    readonly until?: number;
-  }): Promise<Claim[] | undefined> {
-    const { core, actor, settling } = this.#parts;
-    const wanted: Wanted = { limit, types, isPatient: until === undefined };
-    for (;;) {
-      this.#throwIfAborted(signal);
-      if (this.#isOver()) return undefined;
-      // Claims first: a mailbox that has mail needs no alarm.
-      const claiming = settling.remember(this.#claimNow(wanted));
-      const claimed = claiming instanceof Promise ? await claiming : claiming;
-      if (claimed === undefined || core.closed) return undefined;
-      if (claimed.length > 0) return claimed;
+  claim(wanted: Wanted): MaybePromise<Claim[] | undefined> {
+    // Claims first: a mailbox that has mail needs no alarm.
+    const claiming = this.#claimOnce(wanted);
+    if (claiming instanceof Promise || claiming?.length === 0) return this.#claimOrWait(wanted, claiming);
+    return claiming;
+  }
+
+  async #claimOrWait(wanted: Wanted, first: MaybePromise<Claim[] | undefined>): Promise<Claim[] | undefined> {
+    const { core, actor } = this.#parts;
+    const { signal, until } = wanted;
+    for (let claiming = first; ; claiming = this.#claimOnce(wanted)) {
+      const claimed = await claiming;
+      if (!claimed || claimed.length > 0) return claimed;
       if (until !== undefined && core.engine.now() >= until) {
         if (await this.#recover()) continue;
         return [];
@@ -150,9 +153,8 @@ export class Inbox {
       try {
         await core.engine.log.ready();
         if (core.closed) return undefined;
-        const again = await settling.remember(this.#claimNow(wanted));
-        if (again === undefined || core.closed) return undefined;
-        if (again.length > 0) return again;
+        const again = await this.#remembered(wanted);
+        if (!again || again.length > 0) return again;
         if (await this.#recover()) continue;
         await this.#wait(alarm.ring, until);
         this.#lookedAt = undefined;
@@ -160,6 +162,19 @@ export class Inbox {
         alarm.cancel();
       }
     }
+  }
+
+  #claimOnce(wanted: Wanted): MaybePromise<Claim[] | undefined> {
+    this.#throwIfAborted(wanted.signal);
+    return this.#isOver() ? undefined : this.#remembered(wanted);
+  }
+
+  /** What is claimed while the mesh is closed is given back by that. */
+  #remembered(wanted: Wanted): MaybePromise<Claim[] | undefined> {
+    const { core, settling } = this.#parts;
+    const claiming = settling.remember(this.#claimNow(wanted));
+    if (claiming instanceof Promise) return claiming.then((claimed) => (core.closed ? undefined : claimed));
+    return core.closed ? undefined : claiming;
   }
 
   /** Waits for the ring, for the next lapse, or for the end of the wait. */
@@ -221,10 +236,10 @@ export class Inbox {
   }
 
   /** Why there is nothing: it is over, or whoever is patient has to wait; else the error is the caller's. */
-  async #nothing(error: unknown, { isPatient }: Wanted): Promise<Claim[] | undefined> {
+  async #nothing(error: unknown, { until }: Wanted): Promise<Claim[] | undefined> {
     const { actor, core } = this.#parts;
     if (this.#isOver()) return undefined;
-    if (!isPatient || !this.#isTakenUp || !MeshError.is(error, 'not_alive')) throw error;
+    if (until !== undefined || !this.#isTakenUp || !MeshError.is(error, 'not_alive')) throw error;
     const snapshot = await core.sessions.read(actor.id);
     return snapshot && !isTerminal(stateOf(snapshot)) ? [] : undefined;
   }

@@ -82,7 +82,10 @@ export function tallyValue({ deliveries, error, delayed }: Tally): JsonValue {
   return { deliveries, ...(error !== undefined && { error }), ...(delayed && { delayed }) };
 }
 
+const FIRST: Tally = Object.freeze({ deliveries: 0 });
+
 export function tallyOf(value: JsonValue): Tally {
+  if (value === 0) return FIRST;
   return typeof value === 'number' ? { deliveries: value } : (value as unknown as Tally);
 }
 

@@ -1,7 +1,8 @@
 import { MeshError } from '../../kernel/errors.ts';
 import { ID_PATTERN } from '../../kernel/inputs.ts';
-import { acceptFlat, acceptOwn, type JsonObject, type JsonValue, textBytesAtMost } from '../../kernel/json.ts';
+import { type JsonObject, type JsonValue, jsonBytesAtMost, textBytesAtMost } from '../../kernel/json.ts';
 import { STAMP_LENGTH } from '../../storage/keys.ts';
+import { NamesOf } from '../names-of.ts';
 import type { Priority } from '../priority.ts';
 
 export const MESSAGE_TYPES = [
@@ -80,13 +81,15 @@ export interface MessagePlace {
   readonly stamp: string;
 }
 
+const PREFIXES = new NamesOf('', SEPARATOR);
+
 export function messageIdOf({ mailbox, stamp }: MessagePlace): string {
-  return mailbox + SEPARATOR + stamp;
+  return PREFIXES.of(mailbox) + stamp;
 }
 
 /** What leads the ids of the messages of a mailbox. */
 export function messageIdPrefix(mailbox: string): string {
-  return mailbox + SEPARATOR;
+  return PREFIXES.of(mailbox);
 }
 
 export function placeOf(id: unknown): MessagePlace | undefined {
@@ -100,43 +103,43 @@ export function unknownMessage(id: string): MeshError {
   return new MeshError('not_found', 'expected a message that is kept, got none of this id', { details: { message: id } });
 }
 
-/** A message as it is stored, accepted: its parts were checked one by one. */
-export function acceptMail(mail: MailRecord): JsonValue {
-  if (isShared(mail)) return acceptOwn(mail);
-  const { to, subject, body, threadId, data, headers } = mail;
-  const target = typeof to === 'string' ? undefined : (to as JsonValue);
-  if (target !== undefined) acceptOwn(target as object);
+/** How many bytes of JSON a message takes at most, of which the parts were checked one by one. */
+export function mailBytesAtMost(mail: MailRecord): number {
+  if (isShared(mail)) return MAIL_BYTES;
+  const { subject, body, threadId, data, headers } = mail;
   const texts = textBytesAtMost(subject) + textBytesAtMost(body) + textBytesAtMost(threadId);
-  return acceptFlat(mail, MAIL_BYTES + texts, data, headers, target);
+  return MAIL_BYTES + texts + valueBytesAtMost(data) + valueBytesAtMost(headers);
 }
 
-/** What a message takes besides its texts and data: names, numbers, and up to five ids. */
-const MAIL_BYTES = 1024;
+function valueBytesAtMost(value: JsonValue | undefined): number {
+  return value === undefined ? 0 : jsonBytesAtMost(value);
+}
+
+/** What a message takes besides its texts and data: names, numbers, and up to six ids. */
+const MAIL_BYTES = 1536;
 
 export function isShared(record: MailRecord): record is SharedRecord {
   return 'shared' in record;
 }
 
-/** Nobody gets a message at or after its expiry. */
-export function isExpired({ expiresAt }: { readonly expiresAt?: number }, now: number): boolean {
-  return expiresAt !== undefined && now >= expiresAt;
+/** Nobody gets a message at or after its expiry. The time is asked for only where it matters: few messages expire. */
+export function isExpired({ expiresAt }: { readonly expiresAt?: number }, clock: { now(): number }): boolean {
+  return expiresAt !== undefined && clock.now() >= expiresAt;
 }
 
 /** What callers see of a stored message, frozen. By hand, since to spread a frozen object takes as long as to send one. */
 export function viewOf(id: string, record: MessageRecord): Message {
-  const { from, to, type, subject, body, data, priority, replyTo, headers, at, expiresAt } = record;
-  const view: { -readonly [Field in keyof Message]: Message[Field] } = {
-    id,
-    from,
-    to,
-    type,
-    priority,
-    threadId: record.threadId ?? id,
-    at,
-  };
-  if (subject !== undefined) view.subject = subject;
-  if (body !== undefined) view.body = body;
-  if (data !== undefined) view.data = data;
+  const { from, to, type, subject, body, data, priority, threadId = id, replyTo, headers, at, expiresAt } = record;
+  let view: { -readonly [Field in keyof Message]: Message[Field] };
+  if (subject !== undefined && body !== undefined && data !== undefined) {
+    // As in `messageRecord`.
+    view = { id, from, to, type, priority, threadId, at, subject, body, data };
+  } else {
+    view = { id, from, to, type, priority, threadId, at };
+    if (subject !== undefined) view.subject = subject;
+    if (body !== undefined) view.body = body;
+    if (data !== undefined) view.data = data;
+  }
   if (replyTo !== undefined) view.replyTo = replyTo;
   if (headers !== undefined) view.headers = headers;
   if (expiresAt !== undefined) view.expiresAt = expiresAt;

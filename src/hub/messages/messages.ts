@@ -3,8 +3,9 @@ import { id as idPolicy, parse } from '../../kernel/inputs.ts';
 import { type SessionRef, sessionRef } from '../../registry/session-inputs.ts';
 import { pagesOf } from '../../storage/pages.ts';
 import type { Page } from '../../storage/query.ts';
+import type { MaybePromise } from '../../storage/storage.ts';
 import type { Actor, HubCore } from '../hub-core.ts';
-import { acceptContent, acceptSend } from './accept-message.ts';
+import { acceptContent, acceptSend, messageRecord } from './accept-message.ts';
 import { Bodies } from './bodies.ts';
 import { Browsing, type MailboxMessage } from './browsing.ts';
 import { Claims } from './claims.ts';
@@ -40,13 +41,14 @@ import {
   type SendOptions,
 } from './message-inputs.ts';
 import { Once } from './once.ts';
+import { OpenClaims } from './open-claims.ts';
 import { type PingResult, Pings } from './pings.ts';
 import { References } from './references.ts';
 import { Replies } from './replies.ts';
 import { Requests } from './requests.ts';
 import { Routes, TALKS } from './routes.ts';
 import { Sending, type SendResult } from './sending.ts';
-import { OpenClaims, Settling } from './settling.ts';
+import { Settling } from './settling.ts';
 
 export interface MessageRules {
   readonly mailboxLimit: number;
@@ -112,23 +114,24 @@ export class Messages {
 
   send(options: SendOptions): Promise<SendResult> {
     try {
-      return this.#send(options);
+      const sent = this.#send(options);
+      return sent instanceof Promise ? sent : Promise.resolve(sent);
     } catch (error) {
       return Promise.reject(error);
     }
   }
 
-  #send(options: SendOptions): Promise<SendResult> {
+  #send(options: SendOptions): MaybePromise<SendResult> {
     const given = acceptSend(options);
     const { from, to, requireAlive, idempotencyKey } = given;
     const actor = this.#actor(from);
     const type = given.type ?? 'notification';
     if (typeof to === 'object' && 'group' in to) {
-      const record = this.#record(actor, { group: to.group }, type, given);
+      const record = this.#record(actor, Object.freeze({ group: to.group }), type, given);
       return this.#inThread(record, (placed) => this.#spread(actor, placed, to.group, idempotencyKey));
     }
     if (typeof to === 'object' && 'capability' in to) {
-      const record = this.#record(actor, { capability: to.capability }, type, given);
+      const record = this.#record(actor, Object.freeze({ capability: to.capability }), type, given);
       return this.#inThread(record, (placed) => this.#sendToSpecialist(actor, placed, to.capability, idempotencyKey));
     }
     const session = this.#core.actor(to).id;
@@ -253,19 +256,14 @@ export class Messages {
   #record(actor: Actor, to: MessageTarget, type: MessageRecord['type'], given: Given): MessageRecord {
     const at = this.#core.engine.now();
     const { threadId, ttlMs } = given;
-    const { priority, subject, body, data, headers } = acceptContent(given);
-    const record: { -readonly [Field in keyof MessageRecord]: MessageRecord[Field] } = { from: actor.id, to, type, priority, at };
-    if (subject !== undefined) record.subject = subject;
-    if (body !== undefined) record.body = body;
-    if (data !== undefined) record.data = data;
-    if (headers !== undefined) record.headers = headers;
+    const record = messageRecord({ from: actor.id, to, type, at }, acceptContent(given));
     if (threadId !== undefined) record.threadId = threadId;
     if (ttlMs !== undefined) record.expiresAt = at + ttlMs;
     return record;
   }
 
   /** Whoever names a conversation may do so by any message in it. */
-  #inThread(record: MessageRecord, post: (placed: MessageRecord) => Promise<SendResult>): Promise<SendResult> {
+  #inThread(record: MessageRecord, post: (placed: MessageRecord) => MaybePromise<SendResult>): MaybePromise<SendResult> {
     if (record.threadId === undefined) return post(record);
     return this.#bodies.threadOf(record.threadId).then((threadId) => post({ ...record, threadId }));
   }

@@ -79,8 +79,7 @@ export function stageDead(draft: Draft, engine: Engine, session: string, reason:
 
 /** Stages the end of those that nobody could get any more, and answers the others. */
 function stageLate(draft: Draft, engine: Engine, session: string, given: readonly Open[], isRemoved = false): readonly Open[] {
-  const now = engine.now();
-  const late = given.filter(({ message }) => message && isExpired(message, now));
+  const late = given.filter(({ message }) => message && isExpired(message, engine));
   if (late.length === 0) return given;
   stageUndue(draft, engine, late);
   if (!isRemoved) for (const { stamp } of late) draft.puts.push({ ...fateAddress(session, stamp), value: 'expired' });

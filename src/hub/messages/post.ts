@@ -2,9 +2,10 @@ import { acceptOwn } from '../../kernel/json.ts';
 import type { Draft } from '../../storage/draft.ts';
 import type { Engine } from '../../storage/engine.ts';
 import { STAMP_LENGTH } from '../../storage/keys.ts';
+import { OwnPut } from '../../storage/own-put.ts';
 import type { Address, Delete, KeyRange, StoredRecord } from '../../storage/storage.ts';
 import { mailPartition, readyPut, stampBehind } from './mailbox.ts';
-import { acceptMail, isShared, type MailRecord, type MessagePlace } from './message.ts';
+import { isShared, type MailRecord, type MessagePlace, mailBytesAtMost } from './message.ts';
 
 /** The due entries of messages that expire. */
 export const MAIL_DUE = 'mail';
@@ -16,7 +17,7 @@ const DUE_OFFSET = 2;
  */
 export function stageMail(draft: Draft, { due }: Engine, mailbox: string, record: MailRecord, queued: boolean): number {
   const position = draft.puts.length;
-  draft.puts.push({ partition: mailPartition(mailbox), key: '', value: acceptMail(record), stamped: true });
+  draft.puts.push(new OwnPut(mailPartition(mailbox), '', record, mailBytesAtMost(record), true));
   if (queued) {
     draft.puts.push(readyPut(mailbox, record.priority));
     if (record.expiresAt !== undefined) draft.puts.push(due.putStamped(record.expiresAt, MAIL_DUE, `${mailbox}!`));

@@ -1,14 +1,14 @@
 import type { Draft } from '../../storage/draft.ts';
 import type { Actor, HubCore } from '../hub-core.ts';
-import type { AcceptedContent } from './accept-message.ts';
+import { type AcceptedContent, messageRecord } from './accept-message.ts';
 import type { Bodies } from './bodies.ts';
 import type { Claim } from './claims.ts';
 import type { FanOut } from './fan-out.ts';
 import { type MessageRecord, placeOf, unknownMessage, viewOf } from './message.ts';
+import type { OpenClaims } from './open-claims.ts';
 import { stageAcked } from './outcomes.ts';
 import type { References } from './references.ts';
 import type { Sending, SendResult } from './sending.ts';
-import type { OpenClaims } from './settling.ts';
 
 export interface Reply {
   readonly actor: Actor;
@@ -42,16 +42,13 @@ export class Replies {
     if (!place || !answered) throw unknownMessage(messageId);
     const { id, record } = answered;
     const { waiter } = record;
-    const answer: MessageRecord = {
-      from: actor.id,
-      to: record.from,
-      type,
-      ...content,
-      threadId: record.threadId ?? id,
-      replyTo: id,
-      at: this.#core.engine.now(),
-      ...(waiter !== undefined && { waiter, settled: true as const }),
-    };
+    const answer = messageRecord({ from: actor.id, to: record.from, type, at: this.#core.engine.now() }, content);
+    answer.threadId = record.threadId ?? id;
+    answer.replyTo = id;
+    if (waiter !== undefined) {
+      answer.waiter = waiter;
+      answer.settled = true;
+    }
     const again = idempotencyKey === undefined ? undefined : await this.#fanOut.repeated(actor, answer, idempotencyKey);
     if (again) return again;
     let claim: Claim | undefined;

@@ -3,10 +3,10 @@ import { MeshError } from '../../kernel/errors.ts';
 import { sessionTopic } from '../../registry/events.ts';
 import { stateOf } from '../../registry/session.ts';
 import type { Actor, HubCore } from '../hub-core.ts';
-import type { AcceptedContent } from './accept-message.ts';
+import { type AcceptedContent, messageRecord } from './accept-message.ts';
 import type { Bodies } from './bodies.ts';
 import { waiterTopic } from './events.ts';
-import { type Message, type MessageRecord, placeOf } from './message.ts';
+import { type Message, placeOf } from './message.ts';
 import { ofThread, THREADS, threadPlace, threadRange } from './post.ts';
 import type { Routes } from './routes.ts';
 import type { Sending } from './sending.ts';
@@ -51,16 +51,10 @@ export class Requests {
     const waiter = engine.generateId('waiter');
     const at = engine.now();
     const until = at + timeoutMs;
-    const record: MessageRecord = {
-      from: actor.id,
-      to: session,
-      type: 'request',
-      ...content,
-      ...(threadId !== undefined && { threadId }),
-      at,
-      expiresAt: until,
-      waiter,
-    };
+    const record = messageRecord({ from: actor.id, to: session, type: 'request', at }, content);
+    if (threadId !== undefined) record.threadId = threadId;
+    record.expiresAt = until;
+    record.waiter = waiter;
     const wait = new Wait(this.#core, waiter, session, until, signal);
     try {
       const { message } = await this.#sending.post({ actor, session, record, queued: true, requireAlive: true });

@@ -64,11 +64,12 @@ export class Routes {
   /** Whether a message between these two needs nothing to be read, and nothing to be put but itself. */
   isKnown({ id, tenure }: Actor, to: string): boolean {
     const standing = this.#standings.get(to);
-    if (!standing || standing.marker === null || !this.#haveTalked(id, standing)) return false;
+    if (!standing || standing.marker === null || !this.isTalking(id, standing)) return false;
     return tenure !== undefined || this.#standings.has(id);
   }
 
-  #haveTalked(from: string, { session, talkers }: Standing): boolean {
+  /** Whether it is known that one has written to the other. */
+  isTalking(from: string, { session, talkers }: Standing): boolean {
     if (talkers.has(from)) return true;
     if (!this.#talks.has(`${from}>${session}`)) return false;
     if (talkers.size === TALKERS_AT_HAND) talkers.clear();
@@ -89,7 +90,12 @@ export class Routes {
   stageRecipient(draft: Draft, { session, checks, marker, markerCheck }: Standing): void {
     for (const check of checks) draft.checks.push(check);
     draft.checks.push(markerCheck);
-    if (marker === null) this.#stageNew(draft, session, null);
+    if (marker === null) this.stageMarker(draft, session);
+  }
+
+  /** Stages the marker of a mailbox to which nobody has written before. */
+  stageMarker(draft: Draft, session: string): void {
+    this.#stageNew(draft, session, null);
   }
 
   /** Stages that an incarnation has taken up a mailbox, of which the marker is of this revision. */
@@ -108,7 +114,7 @@ export class Routes {
 
   /** Stages that these two have talked, unless that is known, until one of them is gone. */
   stageTalk(draft: Draft, from: string, standing: Standing): MaybePromise<void> {
-    if (this.#haveTalked(from, standing)) return undefined;
+    if (this.isTalking(from, standing)) return undefined;
     const key = `${from}>${standing.session}`;
     const address: Address = { partition: TALKS, key };
     return whenDone(this.#core.engine.storage.get([address]), ([known]) => {

@@ -2,7 +2,15 @@ import { MeshError } from '../../kernel/errors.ts';
 import type { SessionState } from '../../registry/session.ts';
 import { Draft } from '../../storage/draft.ts';
 import { pagesOf } from '../../storage/pages.ts';
-import type { Address, CommitResult, Committed, MaybePromise } from '../../storage/storage.ts';
+import {
+  type Address,
+  type Check,
+  type CommitResult,
+  type Committed,
+  type Conflicted,
+  type MaybePromise,
+  whenDone,
+} from '../../storage/storage.ts';
 import type { Actor, HubCore } from '../hub-core.ts';
 import { sentEventPut } from './events.ts';
 import { readyPartition, stampAt } from './mailbox.ts';
@@ -30,7 +38,7 @@ export interface Outgoing {
   readonly requireAlive?: boolean;
   readonly idempotencyKey?: string | undefined;
   /** Stages what belongs to the same commit. */
-  readonly also?: ((draft: Draft) => Promise<void>) | undefined;
+  readonly also?: ((draft: Draft) => MaybePromise<void>) | undefined;
 }
 
 const ATTEMPTS = 1000;
@@ -55,10 +63,11 @@ export class Sending {
   }
 
   /**
+   * At once where everything is known and the storage answers at once.
    * @throws MeshError `not_found`, `not_alive`, `mailbox_full`, `already_exists` (another message of this idempotency
    * key), and `not_alive` or `lease_lost` for a handle
    */
-  post(outgoing: Outgoing): Promise<SendResult> {
+  post(outgoing: Outgoing): MaybePromise<SendResult> {
     const { actor, session } = outgoing;
     const isFree = !this.#first.has(session) && this.#routes.isKnown(actor, session);
     return isFree ? this.#post(outgoing) : this.#postInTurn(outgoing);
@@ -81,30 +90,59 @@ export class Sending {
     }
   }
 
-  async #post(outgoing: Outgoing): Promise<SendResult> {
-    const { actor, session, record, idempotencyKey } = outgoing;
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      if (actor.tenure?.end) throw actor.tenure.end;
-      if (outgoing.requireAlive) this.#routes.forgetOffline(session);
-      const known = this.#routes.standing(session);
-      const standing = known instanceof Promise ? await known : known;
-      const draft = new Draft();
-      const staging = this.#stage(draft, outgoing, standing);
-      const position = staging instanceof Promise ? await staging : staging;
-      if (outgoing.also) await outgoing.also(draft);
-      const answer = this.#core.engine.commit(draft);
-      const result = answer instanceof Promise ? await answer : answer;
-      if (result.committed) return this.#sent(outgoing, standing, result, position);
-      const repeated = idempotencyKey === undefined ? undefined : await this.#once.find(actor.id, idempotencyKey, record);
-      if (repeated) {
-        const [first = session] = repeated.first.recipients;
-        this.#routes.forget(first);
-        const [now] = await this.#routes.standings([first]);
-        return { message: repeated.message, recipients: [{ session: first, state: now?.state ?? 'ended' }], total: 1 };
-      }
-      await this.learn(result, actor, [session]);
+  #post(outgoing: Outgoing): MaybePromise<SendResult> {
+    const sent = this.#try(outgoing);
+    if (sent instanceof Promise) return sent.then((result) => result ?? this.#postAgain(outgoing));
+    return sent ?? this.#postAgain(outgoing);
+  }
+
+  async #postAgain(outgoing: Outgoing): Promise<SendResult> {
+    for (let attempt = 1; attempt < ATTEMPTS; attempt++) {
+      const sent = await this.#try(outgoing);
+      if (sent) return sent;
     }
     throw new MeshError('conflict', `expected a message to be sent, got ${ATTEMPTS} conflicts`);
+  }
+
+  /** Nothing after a conflict, by which what was known has become known better. */
+  #try(outgoing: Outgoing): MaybePromise<SendResult | undefined> {
+    const { actor, session, requireAlive } = outgoing;
+    if (actor.tenure?.end) throw actor.tenure.end;
+    if (requireAlive) this.#routes.forgetOffline(session);
+    const standing = this.#routes.standing(session);
+    if (standing instanceof Promise) return standing.then((known) => this.#stageAndCommit(outgoing, known));
+    return this.#stageAndCommit(outgoing, standing);
+  }
+
+  #stageAndCommit(outgoing: Outgoing, standing: Standing): MaybePromise<SendResult | undefined> {
+    assertReachable(standing, outgoing.requireAlive ?? false);
+    const draft = new Draft(this.#checks(outgoing, standing));
+    const staged = this.#stage(draft, outgoing, standing);
+    if (staged instanceof Promise) return staged.then((position) => this.#commit(outgoing, standing, draft, position));
+    return this.#commit(outgoing, standing, draft, staged);
+  }
+
+  #commit(outgoing: Outgoing, standing: Standing, draft: Draft, position: number): MaybePromise<SendResult | undefined> {
+    const answer = this.#core.engine.commit(draft);
+    if (answer instanceof Promise) return answer.then((result) => this.#answer(outgoing, standing, result, position));
+    return this.#answer(outgoing, standing, answer, position);
+  }
+
+  #answer(outgoing: Outgoing, standing: Standing, result: CommitResult, position: number): MaybePromise<SendResult | undefined> {
+    return result.committed ? this.#sent(outgoing, standing, result, position) : this.#refused(outgoing, result);
+  }
+
+  async #refused(outgoing: Outgoing, result: Conflicted): Promise<SendResult | undefined> {
+    const { actor, session, record, idempotencyKey } = outgoing;
+    const repeated = idempotencyKey === undefined ? undefined : await this.#once.find(actor.id, idempotencyKey, record);
+    if (!repeated) {
+      await this.learn(result, actor, [session]);
+      return undefined;
+    }
+    const [first = session] = repeated.first.recipients;
+    this.#routes.forget(first);
+    const [now] = await this.#routes.standings([first]);
+    return { message: repeated.message, recipients: [{ session: first, state: now?.state ?? 'ended' }], total: 1 };
   }
 
   /**
@@ -126,14 +164,14 @@ export class Sending {
 
   /** Stages that a mailbox takes one more. */
   stageBound(draft: Draft, session: string): void {
-    draft.checks.push({ partition: readyPartition(session), fewerThan: this.#mailboxLimit });
+    draft.checks.push(this.#bound(session));
   }
 
   /**
    * After a conflict: forgets what was known, lets a handle learn why, and finds out whether a mailbox is full.
    * @throws MeshError `mailbox_full`, and `not_alive` or `lease_lost` for a handle
    */
-  async learn({ conflicts }: Exclude<CommitResult, Committed>, actor: Actor, sessions: readonly string[]): Promise<void> {
+  async learn({ conflicts }: Conflicted, actor: Actor, sessions: readonly string[]): Promise<void> {
     this.#routes.forget(actor.id);
     for (const session of sessions) this.#routes.forget(session);
     if (actor.tenure && conflicts.some((address) => this.#isLease(address, actor.id))) await this.#core.fence.read(actor.tenure);
@@ -164,21 +202,34 @@ export class Sending {
     return false;
   }
 
+  /** What must hold of the recipient and its mailbox, and of whoever sends by a handle. */
+  #checks({ actor: { id, tenure }, session, queued }: Outgoing, { checks, markerCheck }: Standing): Check[] {
+    const [lease] = checks;
+    const own = tenure && this.#core.sessions.leaseCheck(id, tenure.leaseRevision);
+    // Nearly always: a list that is made with its items has room for just those.
+    if (lease && checks.length === 1 && queued && own) return [lease, markerCheck, this.#bound(session), own];
+    return [...checks, markerCheck, ...(queued ? [this.#bound(session)] : []), ...(own ? [own] : [])];
+  }
+
+  /** That a mailbox takes one more. */
+  #bound(session: string): Check {
+    return { partition: readyPartition(session), fewerThan: this.#mailboxLimit };
+  }
+
+  /** Answers the position of the message. */
   #stage(draft: Draft, outgoing: Outgoing, standing: Standing): MaybePromise<number> {
-    const { actor, session, record, queued, requireAlive = false, idempotencyKey } = outgoing;
-    assertReachable(standing, requireAlive);
-    this.#routes.stageRecipient(draft, standing);
-    if (queued) this.stageBound(draft, session);
+    const { actor, session, record, queued, idempotencyKey, also } = outgoing;
+    if (standing.marker === null) this.#routes.stageMarker(draft, session);
     const position = stageMail(draft, this.#core.engine, session, record, queued);
     draft.puts.push(sentEventPut(this.#core.engine.now(), session, record, position));
     if (idempotencyKey !== undefined) {
       this.#once.stage(draft, actor.id, idempotencyKey, { mailbox: session, position, recipients: [session], total: 1 });
     }
     // A session may write to itself; its lease is checked already, then.
-    const sender = actor.id === session && !actor.tenure ? undefined : this.stageSender(draft, actor);
-    const talk = (): MaybePromise<void> => this.#routes.stageTalk(draft, actor.id, standing);
-    const staged = sender instanceof Promise ? sender.then(talk) : talk();
-    return staged instanceof Promise ? staged.then(() => position) : position;
+    const sender = actor.tenure || actor.id === session ? undefined : this.stageSender(draft, actor);
+    if (!sender && !also && this.#routes.isTalking(actor.id, standing)) return position;
+    const staged = whenDone(sender, () => whenDone(this.#routes.stageTalk(draft, actor.id, standing), () => also?.(draft)));
+    return whenDone(staged, () => position);
   }
 
   #sent({ session, record }: Outgoing, { state, marker }: Standing, { revision }: Committed, position: number): SendResult {

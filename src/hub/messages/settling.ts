@@ -6,6 +6,7 @@ import type { Actor, HubCore } from '../hub-core.ts';
 import { type Claim, movedTo } from './claims.ts';
 import { readyPartition, type Tally, tallyValue } from './mailbox.ts';
 import { isExpired } from './message.ts';
+import type { ClaimHolder, OpenClaims } from './open-claims.ts';
 import { stageAcked, stageDead, stageExpired } from './outcomes.ts';
 
 /** What is done with a claim. `release` gives it back as if it had not been delivered. */
@@ -26,62 +27,14 @@ interface Order {
 /** A settlement takes at most four writes. */
 const AT_ONCE = 200;
 const ATTEMPTS = 1000;
-const KEPT_EMPTY = 1000;
 /** Its `then` calls back when this turn has asked for all that it will. */
 const SOON = Promise.resolve();
-
-/** What this process has claimed and not settled, by mailbox and message: so that a reply finds what it settles. */
-export class OpenClaims {
-  readonly #bySession = new Map<string, Map<string, { readonly claim: Claim; readonly settling: Settling }>>();
-  readonly #claiming = new Set<Promise<unknown>>();
-
-  find(session: string, messageId: string): Claim | undefined {
-    return this.#bySession.get(session)?.get(messageId)?.claim;
-  }
-
-  add(claim: Claim, settling: Settling): void {
-    const { session, message } = claim;
-    let claims = this.#bySession.get(session);
-    if (!claims) {
-      claims = new Map();
-      this.#bySession.set(session, claims);
-    }
-    claims.set(message.id, { claim, settling });
-  }
-
-  delete(claim: Claim): void {
-    const { session, message } = claim;
-    const claims = this.#bySession.get(session);
-    if (claims?.get(message.id)?.claim !== claim) return;
-    claims.delete(message.id);
-    // Most mailboxes have claims again soon.
-    if (claims.size === 0 && this.#bySession.size > KEPT_EMPTY) this.#bySession.delete(session);
-  }
-
-  /** Waits for what is being claimed before it is given back. */
-  async during<T>(claiming: Promise<T>): Promise<T> {
-    this.#claiming.add(claiming);
-    try {
-      return await claiming;
-    } finally {
-      this.#claiming.delete(claiming);
-    }
-  }
-
-  /** Gives back everything, as if it had not been delivered. */
-  async releaseAll(): Promise<void> {
-    await Promise.allSettled(this.#claiming);
-    const settlings = new Set<Settling>();
-    for (const claims of this.#bySession.values()) for (const { settling } of claims.values()) settlings.add(settling);
-    await Promise.all([...settlings].map((settling) => settling.releaseAll()));
-  }
-}
 
 /**
  * Settles claims of one mailbox: whatever is asked for in one turn, or while a commit is under way, goes together in the
  * next one, with one event for all that were acked.
  */
-export class Settling {
+export class Settling implements ClaimHolder {
   readonly #core: HubCore;
   readonly #actor: Actor;
   readonly #maxDeliveries: number;
@@ -105,9 +58,10 @@ export class Settling {
 
   #remember(claims: Claim[] | undefined): Claim[] | undefined {
     if (!claims) return undefined;
+    if (claims.length > 0 && this.#open.size === 0) this.#all.holds(this);
     for (const claim of claims) {
       this.#open.add(claim);
-      this.#all.add(claim, this);
+      this.#all.add(claim);
     }
     return claims;
   }
@@ -132,32 +86,41 @@ export class Settling {
     await Promise.allSettled([...this.#open].map((claim) => this.settle(claim, { kind: 'release' })));
   }
 
-  readonly #run = async (): Promise<void> => {
+  readonly #run = (): void => {
     while (this.#orders.length > 0) {
       const orders = this.#next();
       try {
         const committing = this.#commit(orders);
-        if (committing instanceof Promise) await committing;
+        if (committing instanceof Promise) {
+          committing
+            .catch((error: unknown) => refuse(orders, error))
+            .then(() => release(orders))
+            .then(this.#run);
+          return;
+        }
       } catch (error) {
-        for (const { reject } of orders) reject(error);
+        refuse(orders, error);
       }
+      release(orders);
     }
     this.#running = false;
   };
 
   /** As many as go into a commit, of each claim one: what else is asked for it comes later, and too late if it was settled. */
   #next(): Order[] {
-    if (this.#orders.length === 1) return this.#orders.splice(0, 1);
-    const next: Order[] = [];
-    const later: Order[] = [];
-    const claims = new Set<Claim>();
-    for (const order of this.#orders) {
-      if (next.length === AT_ONCE || claims.has(order.claim)) later.push(order);
-      else next.push(order);
-      claims.add(order.claim);
+    const asked = this.#orders;
+    let later: Order[] | undefined;
+    let length = 0;
+    for (const order of asked) {
+      if (length === AT_ONCE || order.claim.isSettling) (later ??= []).push(order);
+      else {
+        order.claim.isSettling = true;
+        asked[length++] = order;
+      }
     }
-    this.#orders = later;
-    return next;
+    asked.length = length;
+    this.#orders = later ?? [];
+    return asked;
   }
 
   /** Settles what is still open of these; again, without those that turn out to be settled, after each conflict. */
@@ -202,7 +165,6 @@ export class Settling {
   #stage(draft: Draft, orders: readonly Order[]): Order[] {
     const { engine } = this.#core;
     const session = this.#actor.id;
-    const now = engine.now();
     const acked: Claim[] = [];
     const terminated: Claim[] = [];
     const exhausted: Claim[] = [];
@@ -210,14 +172,14 @@ export class Settling {
     const expired: Order[] = [];
     for (const order of orders) {
       const { claim, settlement } = order;
-      draft.checks.push({ ...claim.address, revision: claim.revision });
+      const { partition, key } = claim.address;
+      draft.checks.push({ partition, key, revision: claim.revision });
       if (settlement.kind === 'extend') {
-        const { partition, key } = claim.address;
         draft.takes.push({ from: partition, to: partition, start: key, end: keyAfter(key), limit: 1, leaseMs: settlement.ms });
         continue;
       }
       draft.deletes.push(claim.address);
-      if (isExpired(claim.message, now)) expired.push(order);
+      if (isExpired(claim.message, engine)) expired.push(order);
       else if (settlement.kind === 'ack') acked.push(claim);
       else if (settlement.kind === 'term')
         terminated.push({ ...claim, tally: { deliveries: claim.tally.deliveries + 1, error: settlement.reason } });
@@ -227,7 +189,7 @@ export class Settling {
         else {
           const isDelayed = settlement.kind === 'nak' && settlement.delayMs > 0;
           const back = isDelayed
-            ? { ...movedTo(claim, now + settlement.delayMs), value: tallyValue({ ...tally, delayed: true }) }
+            ? { ...movedTo(claim, engine.now() + settlement.delayMs), value: tallyValue({ ...tally, delayed: true }) }
             : { partition: readyPartition(session), key: unleasedKey(claim.address.key), value: tallyValue(tally) };
           // The same address can't be both removed and put.
           if (isDelayed && back.key === claim.address.key) draft.deletes.pop();
@@ -278,13 +240,21 @@ export class Settling {
 
   #forget(claim: Claim): void {
     this.#open.delete(claim);
-    this.#all.delete(claim);
+    this.#all.delete(claim, this);
   }
 
   #fail(order: Order): void {
     this.#forget(order.claim);
     order.reject(stale(order.claim, 'settled or claimed anew'));
   }
+}
+
+function refuse(orders: readonly Order[], error: unknown): void {
+  for (const { reject } of orders) reject(error);
+}
+
+function release(orders: readonly Order[]): void {
+  for (const { claim } of orders) claim.isSettling = false;
 }
 
 function tallyAfter(

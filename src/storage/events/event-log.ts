@@ -5,7 +5,7 @@ import { acceptOwn, type JsonObject } from '../../kernel/json.ts';
 import type { ReportError } from '../../kernel/report.ts';
 import type { MaybePromise, Put, Storage, Unsubscribe } from '../storage.ts';
 import { EventFollower, type WakeTopics } from './event-follower.ts';
-import { EventReader, eventPut, type LoggedEvent } from './event-reader.ts';
+import { EVENTS, EventReader, type LoggedEvent } from './event-reader.ts';
 
 /** From where `events` follows, and until when. */
 export interface FollowOptions {
@@ -46,7 +46,8 @@ export class EventLog {
    */
   put(name: string, fields: JsonObject, stamped?: string): Put {
     const at = this.#storage.now();
-    return eventPut(acceptOwn(stamped ? { name, at, ...fields, stamped } : { name, at, ...fields }));
+    const value = acceptOwn(stamped ? { name, at, ...fields, stamped } : { name, at, ...fields });
+    return { partition: EVENTS, key: '', value, stamped: true };
   }
 
   /**

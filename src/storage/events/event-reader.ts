@@ -1,6 +1,7 @@
 import { MeshError } from '../../kernel/errors.ts';
 import type { JsonValue } from '../../kernel/json.ts';
 import { keyAfter, REVISION_DIGITS, stampedKey } from '../keys.ts';
+import { OwnPut } from '../own-put.ts';
 import { type MaybePromise, type Put, type Storage, type StoredRecord, whenDone } from '../storage.ts';
 
 /** An event as every process reads it. It names ids, and never bodies, values or secrets. */
@@ -70,9 +71,20 @@ export function stampedField(field: string, prefix: string, position: number): s
   return `${field} ${position} ${prefix}`;
 }
 
-/** The put of an event as it is stored, accepted: its name, its time, its fields, and those that the commit stamps. */
-export function eventPut(value: JsonValue): Put {
-  return { partition: EVENTS, key: '', value, stamped: true };
+/**
+ * A field of an event that is a list of ids, as one text: `messages dev-001!… dev-001!…`. A list of texts takes several
+ * times as much room as the texts.
+ */
+export function listedField(field: string, ids: readonly string[]): string {
+  return `${field} ${ids.join(' ')}`;
+}
+
+/**
+ * The put of an event that is told often, of fields that were checked: its name, its time, its fields, and the one that
+ * the commit stamps.
+ */
+export function eventPut(event: StoredEvent, bytesAtMost: number): Put {
+  return new OwnPut(EVENTS, '', event, bytesAtMost, true);
 }
 
 /** An event as it is stored: without its cursor, and without what its commit has stamped. */
@@ -84,14 +96,21 @@ export function eventOf({ key, value }: StoredRecord): LoggedEvent {
   const event: Record<string, JsonValue> = { name: stored.name, at: stored.at };
   // Field by field: to spread it takes ten times as long.
   for (const field in stored) {
-    if (field !== STAMPED) event[field] = stored[field] as JsonValue;
-    else nameStamped(event, stored[STAMPED] as string, key);
+    if (field === STAMPED) nameStamped(event, stored[STAMPED] as string, key);
+    else if (field === LISTED) nameListed(event, stored[LISTED] as string);
+    else event[field] = stored[field] as JsonValue;
   }
   event['cursor'] = key;
   return Object.freeze(event) as LoggedEvent;
 }
 
 const STAMPED = 'stamped';
+const LISTED = 'listed';
+
+function nameListed(event: Record<string, JsonValue>, listed: string): void {
+  const [field = '', ...ids] = listed.split(' ');
+  event[field] = Object.freeze(ids);
+}
 
 function nameStamped(event: Record<string, JsonValue>, stamped: string, cursor: string): void {
   const field = stamped.indexOf(' ');
