@@ -8,16 +8,31 @@ import { Draft } from '../storage/draft.ts';
 import { type MaybePromise, whenDone } from '../storage/storage.ts';
 import { type Content, type EntryRecord, entryOf, isExpired, type MemoryEntry, type Owner } from './entry.ts';
 import type { AcceptedOptions } from './memory-inputs.ts';
-import type { MemoryStore } from './memory-store.ts';
+import type { Head, MemoryStore } from './memory-store.ts';
 import { currentOf, nextVersion, stageEntry, stageRemoval } from './staging.ts';
 
 /** What is made of the version before: what a caller gives, and what stays. */
-type Made = Content & Pick<EntryRecord, 'expiresAt' | 'owner'>;
+export type Made = Content & Pick<EntryRecord, 'expiresAt' | 'owner'>;
 
 /** What an entry takes besides its value, tags, metadata and owner: names, numbers, and the id of a session. */
 const ENTRY_BYTES = 512;
 /** Nobody loses this often in a row while others move on. */
 const ATTEMPTS = 1000;
+
+type Make = (current: EntryRecord | undefined) => MaybePromise<Made | undefined>;
+
+/** A version on its way. */
+interface Writing {
+  readonly key: string;
+  readonly options: AcceptedOptions;
+  readonly make: Make;
+  readonly session: string | undefined;
+  readonly tenure: Tenure | undefined;
+}
+
+/** Something else came in between. */
+const LOST = Symbol('lost');
+type Written = MemoryEntry | undefined | typeof LOST;
 
 /** Writes versions: reads, stages and commits, again until nothing else came in between. */
 export class MemoryWriter {
@@ -29,52 +44,70 @@ export class MemoryWriter {
     this.#fence = new Fence(store.sessions);
   }
 
-  /** Writes what `make` makes of what there is, unless that is `undefined`. Answers what there is then. */
-  async write(
-    key: string,
-    { by, ttlMs, ifVersion, untilSessionEnds }: AcceptedOptions,
-    make: (current: EntryRecord | undefined) => MaybePromise<Made | undefined>,
-  ): Promise<MemoryEntry | undefined> {
+  /**
+   * Writes what `make` makes of what there is, unless that is `undefined`. Answers what there is then, at once where the
+   * storage does.
+   */
+  write(key: string, options: AcceptedOptions, make: Make): MaybePromise<MemoryEntry | undefined> {
+    const { by } = options;
     const session = typeof by === 'string' ? by : by?.id;
-    const tenure = this.#fence.tenureOf(by);
-    for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
-      if (attempt > 1) await stepAside(this.#store.engine.clock, attempt);
-      if (tenure?.end) throw tenure.end;
-      const read = this.#store.head(key);
-      const head = read instanceof Promise ? await read : read;
-      const current = currentOf(head);
-      assertVersion(key, ifVersion, current);
-      const draft = new Draft();
-      const making = make(current);
-      const made = making instanceof Promise ? await making : making;
-      if (!made) {
-        if (await this.#commit(draft, tenure)) return current && entryOf(key, current);
-        continue;
-      }
-      const owner = untilSessionEnds && session !== undefined ? await this.#owner(draft, session, tenure) : made.owner;
-      const at = this.#store.engine.now();
-      // It expired while the new version was made, which is to be made of nothing then.
-      if (current && isExpired(current, at)) continue;
-      const expiresAt = ttlMs === undefined ? made.expiresAt : at + ttlMs;
-      const { value, type, tags, metadata } = made;
-      const record: { -readonly [Name in keyof EntryRecord]: EntryRecord[Name] } = {
-        value,
-        version: nextVersion(head),
-        type,
-        tags,
-        at,
-        metadata,
-      };
-      if (session !== undefined) record.session = session;
-      if (expiresAt !== undefined) record.expiresAt = expiresAt;
-      if (owner !== undefined) record.owner = owner;
-      acceptFlat(record, ENTRY_BYTES, value, tags, metadata, owner && acceptOwn(owner));
-      stageEntry(draft, this.#store, head, record);
-      const committing = this.#commit(draft, tenure);
-      const isCommitted = committing instanceof Promise ? await committing : committing;
-      if (isCommitted) return entryOf(key, record);
+    const writing: Writing = { key, options, make, session, tenure: this.#fence.tenureOf(by) };
+    const written = this.#try(writing);
+    if (written instanceof Promise) return written.then((entry) => (entry === LOST ? this.#again(writing) : entry));
+    return written === LOST ? this.#again(writing) : written;
+  }
+
+  async #again(writing: Writing): Promise<MemoryEntry | undefined> {
+    for (let attempt = 2; attempt <= ATTEMPTS; attempt++) {
+      await stepAside(this.#store.engine.clock, attempt);
+      const written = await this.#try(writing);
+      if (written !== LOST) return written;
     }
     throw contended();
+  }
+
+  #try(writing: Writing): MaybePromise<Written> {
+    if (writing.tenure?.end) throw writing.tenure.end;
+    const head = this.#store.head(writing.key);
+    return head instanceof Promise ? head.then((read) => this.#make(writing, read)) : this.#make(writing, head);
+  }
+
+  #make(writing: Writing, head: Head): MaybePromise<Written> {
+    const current = currentOf(head);
+    assertVersion(writing.key, writing.options.ifVersion, current);
+    const made = writing.make(current);
+    return made instanceof Promise ? made.then((content) => this.#own(writing, head, content)) : this.#own(writing, head, made);
+  }
+
+  #own(writing: Writing, head: Head, made: Made | undefined): MaybePromise<Written> {
+    const { key, options, session, tenure } = writing;
+    const draft = new Draft();
+    if (!made) {
+      const current = currentOf(head);
+      return whenDone(this.#commit(draft, tenure), (isCommitted) => (isCommitted ? current && entryOf(key, current) : LOST));
+    }
+    if (!options.untilSessionEnds || session === undefined) return this.#stage(writing, head, made, draft, made.owner);
+    return whenDone(this.#owner(draft, session, tenure), (owner) => this.#stage(writing, head, made, draft, owner));
+  }
+
+  #stage(writing: Writing, head: Head, made: Made, draft: Draft, owner: Owner | undefined): MaybePromise<Written> {
+    const { key, options, session, tenure } = writing;
+    const at = this.#store.engine.now();
+    const current = currentOf(head);
+    // It expired while the new version was made, which is to be made of nothing then.
+    if (current && isExpired(current, at)) return LOST;
+    const expiresAt = options.ttlMs === undefined ? made.expiresAt : at + options.ttlMs;
+    const { value, type, tags, metadata } = made;
+    const version = nextVersion(head);
+    const record: { -readonly [Name in keyof EntryRecord]: EntryRecord[Name] } = { value, version, type, tags, at, metadata };
+    if (session !== undefined) record.session = session;
+    if (expiresAt !== undefined) record.expiresAt = expiresAt;
+    if (owner !== undefined) record.owner = owner;
+    acceptFlat(record, ENTRY_BYTES, value, tags, metadata, owner && acceptOwn(owner));
+    stageEntry(draft, this.#store, head, record);
+    const committing = this.#commit(draft, tenure);
+    if (committing instanceof Promise) return committing.then((isCommitted) => (isCommitted ? entryOf(key, record) : LOST));
+    return committing ? entryOf(key, record) : LOST;
   }
 
   /** Deletes a key, or only what `onlyOf` wrote; answers whether there was something. */

@@ -1,14 +1,16 @@
 import { parse } from '../kernel/inputs.ts';
 import type { JsonValue } from '../kernel/json.ts';
+import { isThenable } from '../kernel/report.ts';
 import { Engine, type EngineOptions, SHARED_OPTIONS, storagePolicy } from '../storage/engine.ts';
 import type { LoggedEvent } from '../storage/events/event-reader.ts';
 import { EventSource } from '../storage/events/event-source.ts';
 import type { Condition, Page } from '../storage/query.ts';
-import { entryOf, type MemoryEntry, type MemoryTombstone } from './entry.ts';
+import { type EntryRecord, entryOf, type MemoryEntry, type MemoryTombstone } from './entry.ts';
 import { keyTopic, MEMORY_EVENTS, type MemoryEvents } from './events.ts';
 import { Expiries } from './expiries.ts';
 import { readHistory } from './history.ts';
 import {
+  type AcceptedOptions,
   acceptContent,
   acceptOptions,
   type ClearOptions,
@@ -34,7 +36,7 @@ import {
 } from './memory-inputs.ts';
 import { searchEntries } from './memory-search.ts';
 import { type MemoryIndex, MemoryStore } from './memory-store.ts';
-import { MemoryWriter } from './memory-writer.ts';
+import { type Made, MemoryWriter } from './memory-writer.ts';
 import { type MemoryChange, waitForValue, watchChanges } from './watching.ts';
 
 export interface SharedMemoryOptions extends EngineOptions, MemoryOptions {}
@@ -88,7 +90,8 @@ export class SharedMemory extends EventSource<MemoryEvents> {
     checkKey(key);
     const given = acceptOptions(SET_OPTIONS, options);
     const content = acceptContent(value, given);
-    return (await this.#writer.write(key, given, () => content)) as MemoryEntry;
+    const writing = this.#writer.write(key, given, () => content);
+    return (writing instanceof Promise ? await writing : writing) as MemoryEntry;
   }
 
   /** The newest value; `undefined` when there is none. `null` is a value. */
@@ -129,16 +132,13 @@ export class SharedMemory extends EventSource<MemoryEvents> {
     checkKey(key);
     checkCallback(change, 'change');
     const given = acceptOptions(UPDATE_OPTIONS, options);
-    const written = await this.#writer.write(key, given, async (current) => {
-      const next = await change(current?.value as Value | undefined);
-      if (next === undefined) return undefined;
-      return {
-        ...acceptContent(next, given, current),
-        ...(current?.expiresAt !== undefined && { expiresAt: current.expiresAt }),
-        ...(current?.owner !== undefined && given.untilSessionEnds === undefined && { owner: current.owner }),
-      };
+    const writing = this.#writer.write(key, given, (current) => {
+      const next = change(current?.value as Value | undefined);
+      return isThenable(next)
+        ? Promise.resolve(next).then((value) => changedTo(value, given, current))
+        : changedTo(next, given, current);
     });
-    return written as MemoryEntry<Value> | undefined;
+    return (writing instanceof Promise ? await writing : writing) as MemoryEntry<Value> | undefined;
   }
 
   /**
@@ -253,4 +253,13 @@ function rootStore(options: SharedMemoryOptions | Engine, own: MemoryOptions = {
   if (options instanceof Engine) return new MemoryStore(options, '', parse(MEMORY_OPTIONS, own, 'options.memory').historyPerKey);
   const { historyPerKey, ...rest } = parse(OPTIONS, options, 'options');
   return new MemoryStore(new Engine(rest), '', historyPerKey);
+}
+
+/** What a change has made of an entry: it expires and vanishes as it did before. */
+function changedTo(value: unknown, given: AcceptedOptions, current: EntryRecord | undefined): Made | undefined {
+  if (value === undefined) return undefined;
+  const made: { -readonly [Name in keyof Made]: Made[Name] } = acceptContent(value, given, current);
+  if (current?.expiresAt !== undefined) made.expiresAt = current.expiresAt;
+  if (current?.owner !== undefined && given.untilSessionEnds === undefined) made.owner = current.owner;
+  return made;
 }

@@ -52,6 +52,7 @@ export function prefixRange(prefix: string): KeyRange {
 export function padded(number: number): string {
   if (number === last.number) return last.text;
   const thousands = Math.floor(number / 1000);
+  if (thousands === 0) return NO_THOUSANDS + (LAST[number] as string);
   if (thousands !== last.thousands) {
     last.thousands = thousands;
     last.beginning = String(thousands).padStart(REVISION_DIGITS - LAST_DIGITS, '0');
@@ -62,6 +63,7 @@ export function padded(number: number): string {
 }
 
 const LAST_DIGITS = 3;
+const NO_THOUSANDS = '0'.repeat(REVISION_DIGITS - LAST_DIGITS);
 const LAST: readonly string[] = Array.from({ length: 1000 }, (_, n) => String(n).padStart(LAST_DIGITS, '0'));
 
 /** Who names a revision or a time names it again next, or one that is near. */
