@@ -8,15 +8,37 @@ export class Partition extends SortedMap<Entry> {
   readonly name: string;
   /** As long as each key is its own order, a key or an end of a range compares with them as it is. */
   #plain = true;
+  /** All keys are stamps behind this prefix, so that the next one comes behind them all. Absent where there are others. */
+  #stampedBehind: string | undefined;
 
   constructor(name: string) {
     super();
     this.name = name;
   }
 
-  override add(entry: Entry): void {
-    if (entry instanceof LiftedEntry) this.#plain = false;
-    super.add(entry);
+  /** Adds a record where there is none of this key. */
+  insert(key: string, value: JsonValue, revision: number): Entry {
+    const order = orderOf(key);
+    const isPlain = order === key;
+    const entry = isPlain ? new Entry(this, key, value, revision) : new LiftedEntry(this, key, order, value, revision);
+    if (!isPlain) this.#plain = false;
+    this.#stampedBehind = undefined;
+    this.add(entry);
+    return entry;
+  }
+
+  /**
+   * Adds what a commit has stamped, if it is known to come behind all that is there. Then the key is not looked at: it
+   * stays the parts of which it was put together until somebody asks for it.
+   */
+  append(prefix: string, key: string, value: JsonValue, revision: number): Entry | undefined {
+    if (this.#stampedBehind !== prefix) {
+      if (this.size > 0 || orderOf(prefix) !== prefix) return undefined;
+      this.#stampedBehind = prefix;
+    }
+    const entry = new Entry(this, key, value, revision);
+    this.add(entry, true);
+    return entry;
   }
 
   find(key: string): Entry | undefined {
@@ -70,11 +92,6 @@ class LiftedEntry extends Entry {
   override get key(): string {
     return this.#key;
   }
-}
-
-export function entryOf(partition: Partition, key: string, value: JsonValue, revision: number): Entry {
-  const order = orderOf(key);
-  return order === key ? new Entry(partition, key, value, revision) : new LiftedEntry(partition, key, order, value, revision);
 }
 
 /** What a commit does while it is applied. With takes it also remembers enough to be undone. */

@@ -1,10 +1,9 @@
 import { type Clock, systemClock } from '../kernel/clock.ts';
 import { MeshError } from '../kernel/errors.ts';
-import type { JsonValue } from '../kernel/json.ts';
 import { checkAddresses, checkedCommit, checkList, LIMITS } from './checked.ts';
 import { ExpiryQueue } from './expiry-queue.ts';
 import { HintFan } from './hint-fan.ts';
-import { Change, type Entry, entryOf, isLive, Partition, recordOf } from './in-memory-entries.ts';
+import { Change, type Entry, isLive, Partition, recordOf } from './in-memory-entries.ts';
 import { leasedKey, stampedKey, unleasedKey } from './keys.ts';
 import type {
   Address,
@@ -201,7 +200,8 @@ export class InMemoryStorage implements Storage {
         continue;
       }
       if (occupant) this.#remove(occupant, change);
-      const moved = this.#add(to, key, entry.value, entry.expiresAt, change);
+      const moved = this.#partition(to).insert(key, entry.value, change.revision);
+      this.#added(moved, entry.expiresAt, change);
       change.taken.push(recordOf(moved, moved.value));
     }
   }
@@ -209,17 +209,16 @@ export class InMemoryStorage implements Storage {
   #put({ partition, key: given, value, ttlMs, stamped }: Put, position: number, change: Change): void {
     const expiresAt = ttlMs === undefined ? undefined : change.at + ttlMs;
     const key = stamped ? stampedKey(given, change.stamp, position) : given;
-    const kept = this.#partitions.get(partition);
+    const kept = this.#partition(partition);
+    const appended = stamped ? kept.append(given, key, value, change.revision) : undefined;
     // What stands behind everything else was not there before.
-    const entry = kept?.endsBefore(kept.orderOf(key)) ? undefined : kept?.find(key);
-    if (!entry) {
-      this.#add(partition, key, value, expiresAt, change);
-      return;
-    }
-    entry.value = value;
-    entry.revision = change.revision;
-    this.#expire(entry, expiresAt);
-    change.touched(partition);
+    const entry = appended || kept.endsBefore(kept.orderOf(key)) ? undefined : kept.find(key);
+    if (entry) {
+      entry.value = value;
+      entry.revision = change.revision;
+      this.#expire(entry, expiresAt);
+      change.touched(partition);
+    } else this.#added(appended ?? kept.insert(key, value, change.revision), expiresAt, change);
   }
 
   /** The first records of a range that have not expired. */
@@ -241,13 +240,10 @@ export class InMemoryStorage implements Storage {
     return partition;
   }
 
-  #add(name: string, key: string, value: JsonValue, expiresAt: number | undefined, change: Change): Entry {
-    const entry = entryOf(this.#partition(name), key, value, change.revision);
-    entry.partition.add(entry);
+  #added(entry: Entry, expiresAt: number | undefined, change: Change): void {
     this.#expire(entry, expiresAt);
     change.journal?.push({ entry, added: true });
-    change.touched(name);
-    return entry;
+    change.touched(entry.partition.name);
   }
 
   #remove(entry: Entry, change: Change): void {
@@ -306,8 +302,7 @@ export class InMemoryStorage implements Storage {
         if (current) this.#discard(current);
         continue;
       }
-      const restored = entryOf(this.#partition(partition.name), key, value, revision);
-      restored.partition.add(restored);
+      const restored = this.#partition(partition.name).insert(key, value, revision);
       this.#expire(restored, expiresAt);
     }
     return { committed: false, conflicts };

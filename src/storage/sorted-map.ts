@@ -67,8 +67,8 @@ export class SortedMap<Entry extends Ordered> {
     return last === undefined || (last[last.length - 1] as Entry).order < order;
   }
 
-  /** Adds an entry whose place is free. */
-  add(entry: Entry): void {
+  /** Adds an entry whose place is free; `isLast`: behind all others, as is known without a look. */
+  add(entry: Entry, isLast = false): void {
     this.#size += 1;
     this.#byOrder?.set(entry.order, entry);
     const chunks = this.#chunks;
@@ -77,8 +77,8 @@ export class SortedMap<Entry extends Ordered> {
       chunks.push([entry]);
       return;
     }
-    if ((last[last.length - 1] as Entry).order < entry.order) {
-      // Stamped keys always come here. A new chunk rather than a split keeps an appended partition dense.
+    if (isLast || (last[last.length - 1] as Entry).order < entry.order) {
+      // A new chunk rather than a split keeps an appended partition dense.
       if (last.length < CHUNK) last.push(entry);
       else chunks.push([entry]);
       return;

@@ -66,7 +66,8 @@ export class FanOut {
       const draft = new Draft();
       const position = stageMail(draft, this.#core.engine, SHARED, record, false);
       const standings = await this.#reachable(recipients);
-      for (const standing of standings) this.#stageCopy(draft, standing, { shared: position, ...copyOf(record) });
+      const copy = { shared: position, ...copyOf(record) };
+      for (const standing of standings) this.#stageCopy(draft, standing, copy);
       this.#stageSent(draft, record, position, standings.length);
       if (idempotencyKey !== undefined) {
         const shown = standings.slice(0, SHOWN).map(({ session }) => session);
@@ -177,7 +178,8 @@ export class FanOut {
       draft.checks.push({ ...address, revision: stored.revision });
       const standings = await this.#reachable(recipients);
       if (record) {
-        for (const standing of standings) this.#stageCopy(draft, standing, { shared: stamp, ...copyOf(record) });
+        const copy = { shared: stamp, ...copyOf(record) };
+        for (const standing of standings) this.#stageCopy(draft, standing, copy);
         // Who waits for mail is told of each part: the event of the send came before the copies.
         if (standings.length > 0) draft.puts.push(this.#deliveredEvent(record, stamp, standings.length));
       }

@@ -47,7 +47,7 @@ import { References } from './references.ts';
 import { Replies } from './replies.ts';
 import { Requests } from './requests.ts';
 import { Routes, TALKS } from './routes.ts';
-import { Sending, type SendResult } from './sending.ts';
+import { type Outgoing, Sending, type SendResult } from './sending.ts';
 import { Settling } from './settling.ts';
 
 export interface MessageRules {
@@ -134,13 +134,18 @@ export class Messages {
       const record = this.#record(actor, Object.freeze({ capability: to.capability }), type, given);
       return this.#inThread(record, (placed) => this.#sendToSpecialist(actor, placed, to.capability, idempotencyKey));
     }
-    const session = this.#core.actor(to).id;
+    const session = this.#core.fence.nameOf(to);
     const record = this.#record(actor, session, type, given);
-    return this.#inThread(record, (placed) => {
-      const outgoing = { actor, session, record: placed, queued: true, requireAlive, idempotencyKey };
-      if (idempotencyKey === undefined) return this.#sending.post(outgoing);
-      return this.#fanOut.repeated(actor, placed, idempotencyKey).then((again) => again ?? this.#sending.post(outgoing));
-    });
+    const outgoing: Outgoing = { actor, session, record, queued: true, requireAlive, idempotencyKey };
+    if (record.threadId === undefined && idempotencyKey === undefined) return this.#sending.post(outgoing);
+    return this.#inThread(record, (placed) => this.#sendOnce({ ...outgoing, record: placed }));
+  }
+
+  /** A message that was sent before under its idempotency key is what is answered. */
+  async #sendOnce(outgoing: Outgoing): Promise<SendResult> {
+    const { actor, record, idempotencyKey } = outgoing;
+    const again = idempotencyKey === undefined ? undefined : await this.#fanOut.repeated(actor, record, idempotencyKey);
+    return again ?? this.#sending.post(outgoing);
   }
 
   async broadcast(options: BroadcastOptions): Promise<SendResult> {
@@ -160,14 +165,14 @@ export class Messages {
     const { from, to, threadId, timeoutMs, signal, ...content } = parse(REQUEST, options, 'options');
     const accepted = acceptContent(content);
     const actor = this.#actor(from);
-    const session = this.#core.actor(to).id;
+    const session = this.#core.fence.nameOf(to);
     const thread = threadId === undefined ? undefined : await this.#bodies.threadOf(threadId);
     return this.#requests.request({ actor, session, content: accepted, threadId: thread, timeoutMs, signal });
   }
 
   async ping(options: PingOptions): Promise<PingResult> {
     const { from, to, timeoutMs, signal } = parse(PING, options, 'options');
-    return this.#pings.ping(this.#actor(from), this.#core.actor(to).id, timeoutMs, signal);
+    return this.#pings.ping(this.#actor(from), this.#core.fence.nameOf(to), timeoutMs, signal);
   }
 
   inbox(session: SessionRef, options: InboxOptions = {}): Inbox {

@@ -18,6 +18,8 @@ export interface Standing {
   /** The revision of its mailbox's marker; `null`: nobody has written to it yet. */
   readonly marker: number | null;
   readonly markerCheck: Check;
+  /** What a send to it alone answers. */
+  readonly recipients: readonly [{ readonly session: string; readonly state: SessionState }];
   /** Some of those who are known to have written to it: to look one up takes no name of the pair. */
   readonly talkers: Set<string>;
 }
@@ -161,13 +163,15 @@ export class Routes {
     const [record, lease, sighting, marker] = records;
     const snapshot = snapshotOf(session, record, lease, sighting);
     if (!snapshot) return undefined;
+    const state = stateOf(snapshot);
     const standing: Standing = {
       session,
-      state: stateOf(snapshot),
+      state,
       incarnation: snapshot.record.incarnation,
       checks: this.#checks(snapshot, sighting?.revision ?? null),
       marker: marker?.revision ?? null,
       markerCheck: { ...markerAddress(session), revision: marker?.revision ?? null },
+      recipients: Object.freeze([Object.freeze({ session, state })] as const),
       talkers: new Set(),
     };
     // Of a session that is over nothing is remembered: its id may be used again.

@@ -232,11 +232,11 @@ export class Sending {
     return whenDone(staged, () => position);
   }
 
-  #sent({ session, record }: Outgoing, { state, marker }: Standing, { revision }: Committed, position: number): SendResult {
+  #sent({ session, record }: Outgoing, { marker, recipients }: Standing, { revision }: Committed, position: number): SendResult {
     // The marker that was put with it is known from the next read on.
     if (marker === null) this.#routes.forget(session);
     const id = messageIdOf({ mailbox: session, stamp: stampAt(revision, position) });
-    return { message: viewOf(id, record), recipients: [{ session, state }], total: 1 };
+    return { message: viewOf(id, record), recipients, total: 1 };
   }
 
   #isLease({ partition, key }: Address, id: string): boolean {
