@@ -191,16 +191,22 @@ export class InMemoryStorage implements Storage {
 
   #take({ from, to, limit, leaseMs, ...range }: Take, change: Change): void {
     const found = this.#first(from, range, limit, change.at);
+    if (found.length === 0) return;
     for (const entry of found) this.#remove(entry, change);
+    let target = this.#partition(to);
     for (const entry of found) {
       const key = leaseMs === undefined ? unleasedKey(entry.key) : leasedKey(entry.key, change.at + leaseMs);
-      const occupant = this.#partitions.get(to)?.find(key);
+      const occupant = target.endsBefore(target.orderOf(key)) ? undefined : target.find(key);
       if (occupant && isLive(occupant, change.at)) {
         (change.collisions ??= []).push({ partition: to, key });
         continue;
       }
-      if (occupant) this.#remove(occupant, change);
-      const moved = this.#partition(to).insert(key, entry.value, change.revision);
+      if (occupant) {
+        this.#remove(occupant, change);
+        // A partition that is empty may have gone with it.
+        target = this.#partition(to);
+      }
+      const moved = target.insert(key, entry.value, change.revision);
       this.#added(moved, entry.expiresAt, change);
       change.taken.push(recordOf(moved, moved.value));
     }

@@ -9,14 +9,15 @@ import {
   type Committed,
   type Conflicted,
   type MaybePromise,
+  type Put,
   whenDone,
 } from '../../storage/storage.ts';
 import type { Actor, HubCore } from '../hub-core.ts';
 import { sentEventPut } from './events.ts';
-import { readyPartition, stampAt } from './mailbox.ts';
+import { readyPartition, readyPut, stampAt } from './mailbox.ts';
 import { type Message, type MessageRecord, messageIdOf, viewOf } from './message.ts';
 import type { Once } from './once.ts';
-import { stageMail } from './post.ts';
+import { mailPut, stageMail } from './post.ts';
 import { assertNotOver, assertReachable, type Routes, type Standing } from './routes.ts';
 
 /** What became of a send. */
@@ -116,6 +117,11 @@ export class Sending {
 
   #stageAndCommit(outgoing: Outgoing, standing: Standing): MaybePromise<SendResult | undefined> {
     assertReachable(standing, outgoing.requireAlive ?? false);
+    if (this.#isPlain(outgoing, standing)) {
+      const { session, record } = outgoing;
+      const puts = [mailPut(session, record), readyPut(session, record.priority), this.#sentEvent(session, record, 0)];
+      return this.#commit(outgoing, standing, new Draft(this.#checks(outgoing, standing), puts), 0);
+    }
     const draft = new Draft(this.#checks(outgoing, standing));
     const staged = this.#stage(draft, outgoing, standing);
     if (staged instanceof Promise) return staged.then((position) => this.#commit(outgoing, standing, draft, position));
@@ -202,6 +208,17 @@ export class Sending {
     return false;
   }
 
+  /** Most messages: nothing is staged but the message, its reference and its event. */
+  #isPlain({ actor, session, record, queued, idempotencyKey, also }: Outgoing, standing: Standing): boolean {
+    if (!queued || also || idempotencyKey !== undefined || standing.marker === null) return false;
+    if (record.threadId !== undefined || record.expiresAt !== undefined) return false;
+    return (actor.tenure !== undefined || actor.id === session) && this.#routes.isTalking(actor.id, standing);
+  }
+
+  #sentEvent(session: string, record: MessageRecord, position: number): Put {
+    return sentEventPut(this.#core.engine.now(), session, record, position);
+  }
+
   /** What must hold of the recipient and its mailbox, and of whoever sends by a handle. */
   #checks({ actor: { id, tenure }, session, queued }: Outgoing, { checks, markerCheck }: Standing): Check[] {
     const [lease] = checks;
@@ -221,7 +238,7 @@ export class Sending {
     const { actor, session, record, queued, idempotencyKey, also } = outgoing;
     if (standing.marker === null) this.#routes.stageMarker(draft, session);
     const position = stageMail(draft, this.#core.engine, session, record, queued);
-    draft.puts.push(sentEventPut(this.#core.engine.now(), session, record, position));
+    draft.puts.push(this.#sentEvent(session, record, position));
     if (idempotencyKey !== undefined) {
       this.#once.stage(draft, actor.id, idempotencyKey, { mailbox: session, position, recipients: [session], total: 1 });
     }
