@@ -50,6 +50,7 @@ export function prefixRange(prefix: string): KeyRange {
 
 /** A time or revision in 16 digits, so that text order is number order. */
 export function padded(number: number): string {
+  const last = number < TIMES_FROM ? lastNumber : lastTime;
   if (number === last.number) return last.text;
   const thousands = Math.floor(number / 1000);
   if (thousands === 0) return NO_THOUSANDS + (LAST[number] as string);
@@ -66,8 +67,11 @@ const LAST_DIGITS = 3;
 const NO_THOUSANDS = '0'.repeat(REVISION_DIGITS - LAST_DIGITS);
 const LAST: readonly string[] = Array.from({ length: 1000 }, (_, n) => String(n).padStart(LAST_DIGITS, '0'));
 
-/** Who names a revision or a time names it again next, or one that is near. */
-const last = { number: 0, text: '0'.repeat(REVISION_DIGITS), thousands: -1, beginning: '' };
+/** Who names a revision or a time names it again next, or one that is near. The two come in turns. */
+const lastNumber = { number: 0, text: '0'.repeat(REVISION_DIGITS), thousands: -1, beginning: '' };
+const lastTime = { ...lastNumber };
+/** What is larger is more likely a time. */
+const TIMES_FROM = 1e11;
 
 /** The positions that a commit has, each as text. */
 const POSITIONS: readonly string[] = Array.from({ length: 1000 }, (_, n) => String(n).padStart(POSITION_DIGITS, '0'));

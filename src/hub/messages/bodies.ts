@@ -74,18 +74,18 @@ export class Bodies {
     from: string | readonly MessagePlace[],
     records: readonly (StoredRecord | undefined)[],
   ): MaybePromise<(Message | undefined)[]> {
-    const views: (Message | undefined)[] = [];
+    const views = new Array<Message | undefined>(records.length);
     let shared: Shared[] | undefined;
     for (let n = 0; n < records.length; n++) {
       const record = records[n];
       const mail = record && mailOf(record);
-      if (!record || !mail) views.push(undefined);
+      if (!record || !mail) views[n] = undefined;
       else if (isShared(mail)) {
         (shared ??= []).push({ n, stamp: sharedStamp(record, mail) });
-        views.push(undefined);
+        views[n] = undefined;
       } else {
         const mailbox = typeof from === 'string' ? from : (from[n] as MessagePlace).mailbox;
-        views.push(viewOf(messageIdPrefix(mailbox) + record.key, mail));
+        views[n] = viewOf(messageIdPrefix(mailbox) + record.key, mail);
       }
     }
     return shared ? this.#withShared(views, shared) : views;

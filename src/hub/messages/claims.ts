@@ -1,7 +1,7 @@
 import { MeshError } from '../../kernel/errors.ts';
 import { Draft } from '../../storage/draft.ts';
 import { deadlineOf, keyAfter, leasedKey, unleasedKey } from '../../storage/keys.ts';
-import { type Address, type MaybePromise, type StoredRecord, type Take, whenDone } from '../../storage/storage.ts';
+import type { Address, CommitResult, MaybePromise, StoredRecord, Take } from '../../storage/storage.ts';
 import type { Actor, HubCore } from '../hub-core.ts';
 import type { Bodies } from './bodies.ts';
 import { claimedPartition, markerAddress, readyPartition, stampOfReference, type Tally, tallyOf, tallyValue } from './mailbox.ts';
@@ -65,14 +65,17 @@ export class Claims {
     );
   }
 
-  #claim(actor: Actor, takes: readonly Take[]): MaybePromise<Claim[]> {
-    return whenDone(this.#take(actor, takes), (taken) => {
-      if (taken.length === 0) return [];
-      const stamps = taken.map(({ key }) => stampOfReference(key));
-      const reading = this.#bodies.readIn(actor.id, stamps);
-      if (reading instanceof Promise) return reading.then((messages) => this.#claims(actor.id, stamps, taken, messages));
-      return this.#claims(actor.id, stamps, taken, reading);
-    });
+  #claim(actor: Actor, takes: Take[]): MaybePromise<Claim[]> {
+    const taking = this.#take(actor, takes);
+    return taking instanceof Promise ? taking.then((taken) => this.#read(actor.id, taken)) : this.#read(actor.id, taking);
+  }
+
+  #read(session: string, taken: readonly StoredRecord[]): MaybePromise<Claim[]> {
+    if (taken.length === 0) return [];
+    const stamps = taken.map(({ key }) => stampOfReference(key));
+    const reading = this.#bodies.readIn(session, stamps);
+    if (reading instanceof Promise) return reading.then((messages) => this.#claims(session, stamps, taken, messages));
+    return this.#claims(session, stamps, taken, reading);
   }
 
   #claims(
@@ -194,29 +197,31 @@ export class Claims {
   }
 
   /** Takes under the lease of whoever claims: the handle's own, or that which the session has. */
-  #take(actor: Actor, takes: readonly Take[], attempt = 1): MaybePromise<readonly StoredRecord[]> {
+  #take(actor: Actor, takes: Take[], attempt = 1): MaybePromise<readonly StoredRecord[]> {
     const { id, tenure } = actor;
     if (!tenure) return this.#takeByAuthority(id, takes);
     if (tenure.end) throw tenure.end;
-    const draft = draftOf(takes);
-    draft.checks.push(this.#core.sessions.leaseCheck(id, tenure.leaseRevision));
-    return whenDone(this.#core.engine.commit(draft), (result) =>
-      result.committed ? result.taken : this.#takeAgain(actor, takes, attempt),
-    );
+    const draft = new Draft({ checks: [this.#core.sessions.leaseCheck(id, tenure.leaseRevision)], takes });
+    const answer = this.#core.engine.commit(draft);
+    if (answer instanceof Promise) return answer.then((result) => this.#takenBy(actor, takes, attempt, result));
+    return this.#takenBy(actor, takes, attempt, answer);
   }
 
-  async #takeAgain(actor: Actor, takes: readonly Take[], attempt: number): Promise<readonly StoredRecord[]> {
+  #takenBy(actor: Actor, takes: Take[], attempt: number, result: CommitResult): MaybePromise<readonly StoredRecord[]> {
+    return result.committed ? result.taken : this.#takeAgain(actor, takes, attempt);
+  }
+
+  async #takeAgain(actor: Actor, takes: Take[], attempt: number): Promise<readonly StoredRecord[]> {
     if (actor.tenure) await this.#core.fence.read(actor.tenure);
     await this.#pause(attempt);
     return this.#take(actor, takes, attempt + 1);
   }
 
-  async #takeByAuthority(id: string, takes: readonly Take[]): Promise<readonly StoredRecord[]> {
+  async #takeByAuthority(id: string, takes: Take[]): Promise<readonly StoredRecord[]> {
     for (let attempt = 1; ; attempt++) {
-      const draft = draftOf(takes);
       const standing = await this.#routes.standing(id);
       assertLeased(standing);
-      draft.checks.push(...standing.checks);
+      const draft = new Draft({ checks: [...standing.checks], takes });
       const result = await this.#core.engine.commit(draft);
       if (result.committed) return result.taken;
       this.#routes.forget(id);
@@ -241,12 +246,6 @@ export class Claims {
       await this.#core.engine.commit(draft);
     }
   }
-}
-
-function draftOf(takes: readonly Take[]): Draft {
-  const draft = new Draft();
-  for (const take of takes) draft.takes.push(take);
-  return draft;
 }
 
 function takeFirst(session: string, limit: number, leaseMs: number): Take {

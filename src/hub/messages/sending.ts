@@ -120,9 +120,9 @@ export class Sending {
     if (this.#isPlain(outgoing, standing)) {
       const { session, record } = outgoing;
       const puts = [mailPut(session, record), readyPut(session, record.priority), this.#sentEvent(session, record, 0)];
-      return this.#commit(outgoing, standing, new Draft(this.#checks(outgoing, standing), puts), 0);
+      return this.#commit(outgoing, standing, new Draft({ checks: this.#checks(outgoing, standing), puts }), 0);
     }
-    const draft = new Draft(this.#checks(outgoing, standing));
+    const draft = new Draft({ checks: this.#checks(outgoing, standing) });
     const staged = this.#stage(draft, outgoing, standing);
     if (staged instanceof Promise) return staged.then((position) => this.#commit(outgoing, standing, draft, position));
     return this.#commit(outgoing, standing, draft, staged);

@@ -130,9 +130,8 @@ export class Settling implements ClaimHolder {
     if (attempt > ATTEMPTS) throw new MeshError('conflict', `expected a settlement to pass, got ${ATTEMPTS} conflicts`);
     const { tenure, id } = this.#actor;
     if (tenure?.end) throw tenure.end;
-    const draft = new Draft();
+    const draft = new Draft({ checks: tenure ? [this.#core.sessions.leaseCheck(id, tenure.leaseRevision)] : [] });
     const expired = this.#stage(draft, rest);
-    if (tenure) draft.checks.push(this.#core.sessions.leaseCheck(id, tenure.leaseRevision));
     return whenDone(this.#core.engine.commit(draft), (result) => {
       if (!result.committed) return this.#again(rest, result, draft, attempt);
       const moved = result.taken.length === 0 ? undefined : new Map(result.taken.map(({ key }) => [unleasedKey(key), key]));

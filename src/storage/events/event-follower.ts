@@ -47,6 +47,8 @@ export class EventFollower {
   /** The last event that was passed on; unknown until the tail was read for the first time. */
   #cursor: string | undefined;
   #starting: Promise<void> | undefined;
+  /** Whether anybody listens or waits. */
+  #following = false;
   #unwatch: Unsubscribe | undefined;
   #timer: Timer | undefined;
   #scheduled = false;
@@ -66,7 +68,7 @@ export class EventFollower {
 
   subscribe(listener: (event: LoggedEvent) => void, names?: ReadonlySet<string>): Unsubscribe {
     this.assertOpen();
-    const after = this.#unwatch ? this.#newest() : '';
+    const after = this.#following ? this.#newest() : '';
     this.#listeners.set(listener, { after, names });
     this.#start();
     return () => {
@@ -120,7 +122,7 @@ export class EventFollower {
   /** Resolves when everything up to this cursor was passed on, at once if nobody listens. */
   async reach(cursor: string): Promise<void> {
     await this.#starting;
-    if (this.#closed || !this.#unwatch || (this.#cursor !== undefined && this.#cursor >= cursor)) return;
+    if (this.#closed || !this.#following || (this.#cursor !== undefined && this.#cursor >= cursor)) return;
     await new Promise<void>((resolve) => {
       this.#reached.push({ cursor, resolve });
       this.#soon();
@@ -137,8 +139,9 @@ export class EventFollower {
   }
 
   #start(): void {
-    if (this.#unwatch) return;
-    this.#unwatch = this.#storage.watch((hint) => this.#onHint(hint));
+    if (this.#following) return;
+    this.#watch();
+    this.#following = true;
     if (!this.#storage.reliableHints) this.#poll();
     try {
       const tail = this.#reader.tail();
@@ -177,9 +180,18 @@ export class EventFollower {
     if (this.#listeners.size === 0 && this.#wakers.size === 0 && this.#news.size === 0) this.#stop();
   }
 
-  #stop(): void {
+  #watch(): void {
+    this.#unwatch ??= this.#storage.watch((hint) => this.#onHint(hint));
+  }
+
+  #endWatch(): void {
     this.#unwatch?.();
     this.#unwatch = undefined;
+  }
+
+  #stop(): void {
+    this.#following = false;
+    this.#endWatch();
     if (this.#timer) this.#clock.clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#cursor = undefined;
@@ -192,7 +204,7 @@ export class EventFollower {
   }
 
   #poll(): void {
-    if (!this.#unwatch) return;
+    if (!this.#following) return;
     this.#timer = this.#clock.setTimeout(() => {
       this.#soon();
       this.#poll();
@@ -203,6 +215,8 @@ export class EventFollower {
   #soon(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
+    // Until then no hint says more. The others are from stores that watch by a timer of their own.
+    if (this.#storage.reliableHints) this.#endWatch();
     this.#clock.nextTurn(() => {
       this.#scheduled = false;
       void this.#drain();
@@ -210,11 +224,12 @@ export class EventFollower {
   }
 
   async #drain(): Promise<void> {
-    if (!this.#unwatch) return;
+    if (!this.#following) return;
     this.#again = this.#draining;
     if (this.#draining) return;
     this.#draining = true;
     try {
+      this.#watch();
       await this.#starting;
       this.#cursor ??= await this.#reader.tail();
       const before = this.#cursor;
