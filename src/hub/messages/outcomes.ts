@@ -79,8 +79,9 @@ export function stageDead(draft: Draft, engine: Engine, session: string, reason:
 
 /** Stages the end of those that nobody could get any more, and answers the others. */
 function stageLate(draft: Draft, engine: Engine, session: string, given: readonly Open[], isRemoved = false): readonly Open[] {
-  const late = given.filter(({ message }) => message && isExpired(message, engine));
-  if (late.length === 0) return given;
+  const isLate = ({ message }: Open): boolean => message !== undefined && isExpired(message, engine);
+  if (!given.some(isLate)) return given;
+  const late = given.filter(isLate);
   stageUndue(draft, engine, late);
   if (!isRemoved) for (const { stamp } of late) draft.puts.push({ ...fateAddress(session, stamp), value: 'expired' });
   draft.puts.push(engine.log.put('message_expired', { session, messages: idsOf(late) }));

@@ -1,7 +1,7 @@
 import { MeshError } from '../../kernel/errors.ts';
 import { Draft } from '../../storage/draft.ts';
 import { deadlineOf, keyAfter, unleasedKey } from '../../storage/keys.ts';
-import { type Address, type Conflicted, type MaybePromise, whenDone } from '../../storage/storage.ts';
+import type { Address, CommitResult, Conflicted, MaybePromise } from '../../storage/storage.ts';
 import type { Actor, HubCore } from '../hub-core.ts';
 import { type Claim, movedTo } from './claims.ts';
 import { readyPartition, type Tally, tallyValue } from './mailbox.ts';
@@ -132,12 +132,22 @@ export class Settling implements ClaimHolder {
     if (tenure?.end) throw tenure.end;
     const draft = new Draft({ checks: tenure ? [this.#core.sessions.leaseCheck(id, tenure.leaseRevision)] : [] });
     const expired = this.#stage(draft, rest);
-    return whenDone(this.#core.engine.commit(draft), (result) => {
-      if (!result.committed) return this.#again(rest, result, draft, attempt);
-      const moved = result.taken.length === 0 ? undefined : new Map(result.taken.map(({ key }) => [unleasedKey(key), key]));
-      for (const order of rest) this.#done(order, result.revision, moved, expired.includes(order));
-      return undefined;
-    });
+    const answer = this.#core.engine.commit(draft);
+    if (answer instanceof Promise) return answer.then((result) => this.#answer(rest, expired, draft, attempt, result));
+    return this.#answer(rest, expired, draft, attempt, answer);
+  }
+
+  #answer(
+    orders: readonly Order[],
+    expired: readonly Order[],
+    draft: Draft,
+    attempt: number,
+    result: CommitResult,
+  ): MaybePromise<void> {
+    if (!result.committed) return this.#again(orders, result, draft, attempt);
+    const { taken, revision } = result;
+    const moved = taken.length === 0 ? undefined : new Map(taken.map(({ key }) => [unleasedKey(key), key]));
+    for (const order of orders) this.#done(order, revision, moved, expired.includes(order));
   }
 
   /** After a conflict: those whose claims are no more fail, unless it is the lease that is gone. */

@@ -76,7 +76,7 @@ export function stampedField(field: string, prefix: string, position: number): s
  * times as much room as the texts.
  */
 export function listedField(field: string, ids: readonly string[]): string {
-  return `${field} ${ids.join(' ')}`;
+  return [field, ...ids].join(' ');
 }
 
 /**
