@@ -41,12 +41,13 @@ export class Bodies {
   }
 
   /** One message as it is stored, and where: a copy leads to what all copies share. */
-  async record({ mailbox, stamp }: MessagePlace): Promise<{ readonly id: string; readonly record: MessageRecord } | undefined> {
-    const [found] = await this.#core.engine.storage.get([mailAddress(mailbox, stamp)]);
-    if (!found) return undefined;
-    const mail = mailOf(found);
-    if (!isShared(mail)) return { id: messageIdOf({ mailbox, stamp }), record: mail };
-    return this.record({ mailbox: SHARED, stamp: sharedStamp(found, mail) });
+  record({ mailbox, stamp }: MessagePlace): MaybePromise<StoredMessage | undefined> {
+    return whenDone(this.#core.engine.storage.get([mailAddress(mailbox, stamp)]), ([found]) => {
+      if (!found) return undefined;
+      const mail = mailOf(found);
+      if (!isShared(mail)) return { id: messageIdOf({ mailbox, stamp }), record: mail };
+      return this.record({ mailbox: SHARED, stamp: sharedStamp(found, mail) });
+    });
   }
 
   /** The conversation that is meant: that of the message, if this is the id of one, or else just this name. */
@@ -101,6 +102,11 @@ export class Bodies {
       return views;
     });
   }
+}
+
+export interface StoredMessage {
+  readonly id: string;
+  readonly record: MessageRecord;
 }
 
 /** A copy, and where the message is that it shares. */

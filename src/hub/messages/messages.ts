@@ -103,8 +103,8 @@ export class Messages {
     this.#sending = new Sending(core, this.#routes, once, rules.mailboxLimit);
     this.#fanOut = new FanOut(core, this.#routes, this.#sending, once);
     this.#claims = new Claims(core, this.#bodies, this.#routes, rules.maxDeliveries);
-    this.#replies = new Replies(core, this.#bodies, references, this.#sending, this.#fanOut, this.#open);
     this.#requests = new Requests(core, this.#bodies, this.#routes, this.#sending);
+    this.#replies = new Replies(core, this.#bodies, references, this.#sending, this.#fanOut, this.#requests, this.#open);
     this.#pings = new Pings(core, this.#routes);
     this.#browsing = new Browsing(core, this.#bodies, references);
     this.#deadLetters = new DeadLetters(core, this.#bodies, this.#routes, this.#sending);

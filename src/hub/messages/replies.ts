@@ -1,14 +1,16 @@
 import type { Draft } from '../../storage/draft.ts';
+import { type MaybePromise, whenDone } from '../../storage/storage.ts';
 import type { Actor, HubCore } from '../hub-core.ts';
 import { type AcceptedContent, messageRecord } from './accept-message.ts';
-import type { Bodies } from './bodies.ts';
+import type { Bodies, StoredMessage } from './bodies.ts';
 import type { Claim } from './claims.ts';
 import type { FanOut } from './fan-out.ts';
 import { type MessageRecord, placeOf, unknownMessage, viewOf } from './message.ts';
 import type { OpenClaims } from './open-claims.ts';
 import { stageAcked } from './outcomes.ts';
 import type { References } from './references.ts';
-import type { Sending, SendResult } from './sending.ts';
+import type { Requests } from './requests.ts';
+import type { Outgoing, Sending, SendResult } from './sending.ts';
 
 export interface Reply {
   readonly actor: Actor;
@@ -24,22 +26,42 @@ export class Replies {
   readonly #references: References;
   readonly #sending: Sending;
   readonly #fanOut: FanOut;
+  readonly #requests: Requests;
   readonly #open: OpenClaims;
 
-  constructor(core: HubCore, bodies: Bodies, references: References, sending: Sending, fanOut: FanOut, open: OpenClaims) {
+  constructor(
+    core: HubCore,
+    bodies: Bodies,
+    references: References,
+    sending: Sending,
+    fanOut: FanOut,
+    requests: Requests,
+    open: OpenClaims,
+  ) {
     this.#core = core;
     this.#bodies = bodies;
     this.#references = references;
     this.#sending = sending;
     this.#fanOut = fanOut;
+    this.#requests = requests;
     this.#open = open;
   }
 
   /** @throws MeshError `not_found` (the message), and as `Sending.post` */
-  async reply(messageId: string, { actor, type, content, idempotencyKey }: Reply): Promise<SendResult> {
+  reply(messageId: string, reply: Reply): MaybePromise<SendResult> {
     const place = placeOf(messageId);
-    const answered = place && (await this.#bodies.record(place));
-    if (!place || !answered) throw unknownMessage(messageId);
+    const found = place && this.#bodies.record(place);
+    return found instanceof Promise
+      ? found.then((answered) => this.#answer(messageId, answered, reply))
+      : this.#answer(messageId, found, reply);
+  }
+
+  #answer(
+    messageId: string,
+    answered: StoredMessage | undefined,
+    { actor, type, content, idempotencyKey }: Reply,
+  ): MaybePromise<SendResult> {
+    if (!answered) throw unknownMessage(messageId);
     const { id, record } = answered;
     const { waiter } = record;
     const answer = messageRecord({ from: actor.id, to: record.from, type, at: this.#core.engine.now() }, content);
@@ -49,41 +71,63 @@ export class Replies {
       answer.waiter = waiter;
       answer.settled = true;
     }
-    const again = idempotencyKey === undefined ? undefined : await this.#fanOut.repeated(actor, answer, idempotencyKey);
-    if (again) return again;
     let claim: Claim | undefined;
-    const result = await this.#sending.post({
+    let isFirst = false;
+    const outgoing: Outgoing = {
       actor,
       session: record.from,
       record: answer,
       // Whoever waits in a request gets the answer there, and not once more by its mailbox.
       queued: waiter === undefined,
       idempotencyKey,
-      also: async (draft) => {
+      also: (draft) => {
         claim = this.#open.find(actor.id, id);
-        await this.#stageSettled(draft, actor.id, id, record, claim);
+        return whenDone(this.#stageSettled(draft, actor.id, id, record, claim), (isSettling) => {
+          isFirst = isSettling;
+        });
       },
-    });
-    if (claim) claim.answered = true;
-    return result;
+    };
+    const sent = (result: SendResult): SendResult => {
+      if (claim) claim.answered = true;
+      if (isFirst && waiter !== undefined) this.#requests.answered(waiter, result.message);
+      return result;
+    };
+    if (idempotencyKey !== undefined) return this.#answerOnce(outgoing, idempotencyKey, sent);
+    return whenDone(this.#sending.post(outgoing), sent);
   }
 
-  /** What is answered is settled, whether it was claimed or still waited. */
-  async #stageSettled(draft: Draft, session: string, id: string, record: MessageRecord, claim: Claim | undefined): Promise<void> {
-    const { engine } = this.#core;
-    const message = viewOf(id, record);
-    const [mine] = claim ? await engine.storage.get([claim.address]) : [];
-    if (claim && mine?.revision === claim.revision) {
-      draft.checks.push({ ...claim.address, revision: claim.revision });
+  async #answerOnce(outgoing: Outgoing, key: string, sent: (result: SendResult) => SendResult): Promise<SendResult> {
+    const again = await this.#fanOut.repeated(outgoing.actor, outgoing.record, key);
+    return again ?? sent(await this.#sending.post(outgoing));
+  }
+
+  /** What is answered is settled, whether it was claimed or still waited. Answers whether it was not settled before. */
+  #stageSettled(
+    draft: Draft,
+    session: string,
+    id: string,
+    record: MessageRecord,
+    claim: Claim | undefined,
+  ): MaybePromise<boolean> {
+    if (!claim) return this.#stageReference(draft, session, id, record);
+    return whenDone(this.#core.engine.storage.get([claim.address]), ([mine]) => {
+      if (mine?.revision !== claim.revision) return this.#stageReference(draft, session, id, record);
+      const { partition, key } = claim.address;
+      draft.checks.push({ partition, key, revision: claim.revision });
       draft.deletes.push(claim.address);
-      return stageAcked(draft, engine, session, [{ session, stamp: claim.stamp, message }]);
-    }
+      stageAcked(draft, this.#core.engine, session, [claim]);
+      return true;
+    });
+  }
+
+  async #stageReference(draft: Draft, session: string, id: string, record: MessageRecord): Promise<boolean> {
     const place = placeOf(id);
     const found = place && (await this.#references.find(session, place));
-    if (!found) return;
+    if (!found) return false;
     const { partition, key, revision } = found.record;
     draft.checks.push({ partition, key, revision });
     draft.deletes.push({ partition, key });
-    stageAcked(draft, engine, session, [{ session, stamp: found.stamp, message }]);
+    stageAcked(draft, this.#core.engine, session, [{ session, stamp: found.stamp, message: viewOf(id, record) }]);
+    return true;
   }
 }

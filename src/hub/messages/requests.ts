@@ -36,6 +36,8 @@ export class Requests {
   readonly #bodies: Bodies;
   readonly #routes: Routes;
   readonly #sending: Sending;
+  /** Of this process. */
+  readonly #waits = new Map<string, Wait>();
 
   constructor(core: HubCore, bodies: Bodies, routes: Routes, sending: Sending) {
     this.#core = core;
@@ -56,48 +58,43 @@ export class Requests {
     record.expiresAt = until;
     record.waiter = waiter;
     const wait = new Wait(this.#core, waiter, session, until, signal);
+    this.#waits.set(waiter, wait);
     try {
-      const { message } = await this.#sending.post({ actor, session, record, queued: true, requireAlive: true });
-      return await this.#answer(wait, message, session, timeoutMs, signal);
+      const sending = this.#sending.post({ actor, session, record, queued: true, requireAlive: true });
+      const { message } = sending instanceof Promise ? await sending : sending;
+      // As it was known to the send: another one of the same id will not answer it.
+      const target = this.#routes.remembered(session) ?? (await this.#routes.standings([session]))[0];
+      for (;;) {
+        const { answer } = wait;
+        if (answer !== undefined) return typeof answer === 'string' ? await this.#read(answer) : answer;
+        if (signal?.aborted) throw abortedBy(signal);
+        this.#core.assertOpen();
+        const isGone = wait.isDoubtful() && !(await this.#isThere(session, target?.incarnation));
+        if (isGone || engine.now() >= until) {
+          return (
+            (await this.#find(message)) ?? Promise.reject(isGone ? gone(message, session) : late(message, session, timeoutMs))
+          );
+        }
+        await wait.next();
+      }
     } finally {
+      this.#waits.delete(waiter);
       wait.end();
     }
   }
 
-  async #answer(
-    wait: Wait,
-    request: Message,
-    session: string,
-    timeoutMs: number,
-    signal: AbortSignal | undefined,
-  ): Promise<Message> {
-    // As it was known to the send: another one of the same id will not answer it.
-    const [target] = await this.#routes.standings([session]);
-    for (;;) {
-      if (wait.answer !== undefined) return this.#read(wait.answer);
-      if (signal?.aborted) throw abortedBy(signal);
-      this.#core.assertOpen();
-      if (wait.isDoubtful()) {
-        const snapshot = await this.#core.sessions.read(session);
-        const state = snapshot && stateOf(snapshot);
-        const isThere = (state === 'alive' || state === 'stopping') && snapshot?.record.incarnation === target?.incarnation;
-        if (!isThere) {
-          const answer = await this.#find(request);
-          if (answer) return answer;
-          throw new MeshError('not_alive', `expected session ${session} to answer, got its end`, {
-            details: { session, message: request.id },
-          });
-        }
-      }
-      if (this.#core.engine.now() >= wait.until) {
-        const answer = await this.#find(request);
-        if (answer) return answer;
-        throw new MeshError('timed_out', `expected an answer of ${session} within ${timeoutMs} ms, got none`, {
-          details: { session, message: request.id },
-        });
-      }
-      await wait.next();
-    }
+  /**
+   * Tells a request of this process its answer, which was committed a moment ago and has settled it: so it is the first
+   * one, and does not have to be heard of by its event.
+   */
+  answered(waiter: string, answer: Message): void {
+    this.#waits.get(waiter)?.tell(answer);
+  }
+
+  async #isThere(session: string, incarnation: string | undefined): Promise<boolean> {
+    const snapshot = await this.#core.sessions.read(session);
+    const state = snapshot && stateOf(snapshot);
+    return (state === 'alive' || state === 'stopping') && snapshot?.record.incarnation === incarnation;
   }
 
   async #read(id: string): Promise<Message> {
@@ -118,24 +115,19 @@ export class Requests {
 
 /** What one request waits for. It listens before the request is sent, so that no answer goes unheard. */
 class Wait {
-  answer: string | undefined;
-  readonly until: number;
+  /** Or its id, where only its event was heard of. */
+  answer: Message | string | undefined;
   readonly #stop: () => void;
   #doubtful = false;
   #hasNews = false;
   #wake = (): void => {};
 
   constructor(core: HubCore, waiter: string, session: string, until: number, signal: AbortSignal | undefined) {
-    this.until = until;
     const { log, clock } = core.engine;
-    const news = (): void => {
-      this.#hasNews = true;
-      this.#wake();
-    };
+    const news = (): void => this.#news();
     const stops = [
       log.wakeOn(waiterTopic(waiter), (event) => {
-        this.answer ??= String(event['message']);
-        news();
+        this.tell(String(event['message']));
       }),
       log.wakeOn(sessionTopic(session), (event) => {
         if (!DECISIVE.has(event.name)) return;
@@ -153,6 +145,16 @@ class Wait {
       signal?.removeEventListener('abort', news);
       release();
     };
+  }
+
+  tell(answer: Message | string): void {
+    this.answer ??= answer;
+    this.#news();
+  }
+
+  #news(): void {
+    this.#hasNews = true;
+    this.#wake();
   }
 
   /** Whether something has happened to the target since this was asked. */
@@ -174,4 +176,13 @@ class Wait {
   end(): void {
     this.#stop();
   }
+}
+
+function gone({ id }: Message, session: string): MeshError {
+  return new MeshError('not_alive', `expected session ${session} to answer, got its end`, { details: { session, message: id } });
+}
+
+function late({ id }: Message, session: string, timeoutMs: number): MeshError {
+  const message = `expected an answer of ${session} within ${timeoutMs} ms, got none`;
+  return new MeshError('timed_out', message, { details: { session, message: id } });
 }

@@ -49,6 +49,11 @@ export class Routes {
     return this.#standings.get(session) ?? this.#read(session);
   }
 
+  /** What is known of a session without a read. */
+  remembered(session: string): Standing | undefined {
+    return this.#standings.get(session);
+  }
+
   /** For many at once: those that are known or can be read; `undefined` where there is no such session. */
   async standings(sessions: readonly string[]): Promise<(Standing | undefined)[]> {
     const found = sessions.map((session) => this.#standings.get(session));
