@@ -77,7 +77,8 @@ export class DueList {
    * revision is that of the commit.
    */
   putStamped(at: number, kind: string, prefix: string, data: JsonValue = null): Put {
-    return { ...this.address(at, kind, prefix), value: data, stamped: true };
+    const { partition, key } = this.address(at, kind, prefix);
+    return { partition, key, value: data, stamped: true };
   }
 
   /** Says who looks at the entries of a kind. Kinds without a handler here are left to other processes. */

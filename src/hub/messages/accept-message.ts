@@ -1,12 +1,13 @@
 import type * as z from 'zod';
+import { MAX_TIMER_MS } from '../../kernel/clock.ts';
 import { MeshError } from '../../kernel/errors.ts';
 import { ID_PATTERN, jsonObject, jsonValue, parse } from '../../kernel/inputs.ts';
 import { type JsonObject, type JsonValue, jsonBytesAtMost, utf8Length } from '../../kernel/json.ts';
 import { SessionHandle } from '../../registry/session-handle.ts';
 import type { SessionRef } from '../../registry/session-inputs.ts';
 import { PRIORITIES, type Priority } from '../priority.ts';
-import { MESSAGE_TYPES, type MessageRecord } from './message.ts';
-import { BODY_BYTES, type MessageContent, SEND } from './message-inputs.ts';
+import { MESSAGE_TYPES, type MessageRecord, type MessageType } from './message.ts';
+import { BODY_BYTES, type MessageContent, REPLY, REQUEST, REQUEST_TIMEOUT_MS, SEND } from './message-inputs.ts';
 
 const HEADERS_BYTES = 16 * 1024;
 
@@ -65,15 +66,11 @@ function assertFits(body: string | undefined, data: JsonValue | undefined): void
   );
 }
 
-const SEND_FIELDS: Readonly<Record<string, true>> = {
-  from: true,
-  to: true,
-  type: true,
-  subject: true,
-  body: true,
-  data: true,
-  priority: true,
-};
+type Fields = Readonly<Record<string, true>>;
+const CONTENT_FIELDS: Fields = { subject: true, body: true, data: true, priority: true };
+const SEND_FIELDS: Fields = { from: true, to: true, type: true, ...CONTENT_FIELDS };
+const REQUEST_FIELDS: Fields = { from: true, to: true, timeoutMs: true, ...CONTENT_FIELDS };
+const REPLY_FIELDS: Fields = { from: true, type: true, ...CONTENT_FIELDS };
 const PLAIN_LINE = /^[\x20-\x7e]{1,300}$/;
 const TYPES: ReadonlySet<unknown> = new Set(MESSAGE_TYPES);
 const ALL_PRIORITIES: ReadonlySet<unknown> = new Set(PRIORITIES);
@@ -83,23 +80,64 @@ const ALL_PRIORITIES: ReadonlySet<unknown> = new Set(PRIORITIES);
  * @throws MeshError `invalid_input`
  */
 export function acceptSend(options: unknown): z.output<typeof SEND> {
-  return commonSend(options) ?? parse(SEND, options, 'options');
+  const common = commonOptions(options, SEND_FIELDS);
+  if (!common || common.to === undefined) return parse(SEND, options, 'options');
+  const { from, to, type, subject, body, data, priority } = common;
+  return { from, to, type, subject, body, data, priority, requireAlive: false };
 }
 
-function commonSend(options: unknown): z.output<typeof SEND> | undefined {
+/**
+ * What `parse(REQUEST, …)` answers.
+ * @throws MeshError `invalid_input`
+ */
+export function acceptRequest(options: unknown): z.output<typeof REQUEST> {
+  const common = commonOptions(options, REQUEST_FIELDS);
+  if (!common || common.to === undefined) return parse(REQUEST, options, 'options');
+  const { from, to, subject, body, data, priority, timeoutMs = REQUEST_TIMEOUT_MS } = common;
+  return { from, to, timeoutMs, subject, body, data, priority };
+}
+
+/**
+ * What `parse(REPLY, …)` answers.
+ * @throws MeshError `invalid_input`
+ */
+export function acceptReply(options: unknown): z.output<typeof REPLY> {
+  const common = commonOptions(options, REPLY_FIELDS);
+  if (!common) return parse(REPLY, options, 'options');
+  const { from, type = 'response', subject, body, data, priority } = common;
+  return { from, type, subject, body, data, priority };
+}
+
+interface CommonOptions {
+  readonly from: SessionRef;
+  readonly to: SessionRef | undefined;
+  readonly type: MessageType | undefined;
+  readonly subject: string | undefined;
+  readonly body: string | undefined;
+  readonly data: unknown;
+  readonly priority: Priority;
+  readonly timeoutMs: number | undefined;
+}
+
+/** Each field read once, by whoever would read it; nothing for what the policies are to judge. */
+function commonOptions(options: unknown, fields: Fields): CommonOptions | undefined {
   try {
     // A long array takes long to be walked, and is nothing that is sent.
     if (typeof options !== 'object' || options === null || Array.isArray(options)) return undefined;
-    for (const field in options) if (SEND_FIELDS[field] !== true) return undefined;
-    const { from, to, type, subject, body, data, priority } = options as Record<string, unknown>;
-    if (!isCommonRef(from) || !isCommonRef(to)) return undefined;
+    for (const field in options) if (fields[field] !== true) return undefined;
+    const { from, to, type, subject, body, data, priority = 'medium', timeoutMs } = options as Record<string, unknown>;
+    if (!isCommonRef(from) || (to !== undefined && !isCommonRef(to))) return undefined;
     if (type !== undefined && !TYPES.has(type)) return undefined;
     if (subject !== undefined && !(typeof subject === 'string' && PLAIN_LINE.test(subject))) return undefined;
     if (body !== undefined && !(typeof body === 'string' && body.length * 3 <= BODY_BYTES && body.isWellFormed()))
       return undefined;
-    if (priority !== undefined && !ALL_PRIORITIES.has(priority)) return undefined;
-    const accepted = { from, to, type, subject, body, data, priority: priority ?? 'medium', requireAlive: false };
-    return accepted as z.output<typeof SEND>;
+    if (!ALL_PRIORITIES.has(priority)) return undefined;
+    if (
+      timeoutMs !== undefined &&
+      !(Number.isInteger(timeoutMs) && (timeoutMs as number) >= 1 && (timeoutMs as number) <= MAX_TIMER_MS)
+    )
+      return undefined;
+    return { from, to, type, subject, body, data, priority, timeoutMs } as CommonOptions;
   } catch {
     // An accessor or a proxy that throws is refused by the policies.
     return undefined;

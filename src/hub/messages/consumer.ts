@@ -6,6 +6,7 @@ import type { HubCore } from '../hub-core.ts';
 import type { Claim } from './claims.ts';
 import type { Inbox, InboxParts } from './inbox.ts';
 import type { Message, MessageType } from './message.ts';
+import type { Settlement } from './settling.ts';
 
 /** What a handler gets besides its message. */
 export interface HandlerContext {
@@ -31,6 +32,9 @@ interface Rules {
 }
 
 const ERROR_LENGTH = 300;
+const ACK: Settlement = { kind: 'ack' };
+/** Why a settlement may come too late. */
+const EXPECTED: ReadonlySet<string> = new Set(['stale_receipt', 'lease_lost', 'not_alive', 'closed']);
 
 /** Hands messages of an inbox to a handler, several at a time, until it is stopped or the session ends. */
 export class Consumer {
@@ -104,36 +108,27 @@ export class Consumer {
 
   #start(claim: Claim): void {
     const running = { claim, controller: new LazyController() };
-    const done = this.#handle(running).finally(() => this.#free(running));
-    this.#running.set(running, done);
-  }
-
-  #free(running: Running): void {
-    this.#running.delete(running);
-    this.#freed();
+    this.#running.set(running, this.#handle(running));
   }
 
   async #handle(running: Running): Promise<void> {
     const { settling, core } = this.#parts;
     const { claim, controller } = running;
-    let reason: string | undefined;
-    let isDone = false;
     try {
-      await this.#handler(claim.message, contextOf(controller, claim.tally.deliveries + 1));
-      isDone = true;
-    } catch (error) {
-      reason = saidBy(error, ERROR_LENGTH);
-    }
-    // What was given back because of the end of the session or the mesh is settled by whoever ended it.
-    if (!settling.open.has(claim) && !claim.answered) return;
-    try {
-      await settling.settle(claim, isDone ? { kind: 'ack' } : { kind: 'nak', delayMs: 0, reason });
+      let settlement: Settlement = ACK;
+      try {
+        await this.#handler(claim.message, contextOf(controller, claim.tally.deliveries + 1));
+      } catch (error) {
+        settlement = { kind: 'nak', delayMs: 0, reason: saidBy(error, ERROR_LENGTH) };
+      }
+      // What was given back because of the end of the session or the mesh is settled by whoever ended it.
+      if (settling.open.has(claim) || claim.answered) await settling.settle(claim, settlement);
     } catch (error) {
       // It comes again, to this or another consumer: at least once is what is promised.
-      const isExpected = ['stale_receipt', 'lease_lost', 'not_alive', 'closed'].some(
-        (code) => MeshError.is(error) && error.code === code,
-      );
-      if (!isExpected) core.engine.report(error);
+      if (!MeshError.is(error) || !EXPECTED.has(error.code)) core.engine.report(error);
+    } finally {
+      this.#running.delete(running);
+      this.#freed();
     }
   }
 

@@ -83,8 +83,10 @@ export const MESSAGE_EVENTS: readonly (keyof MessageEvents)[] = [
 
 /** The topic of everybody who waits for mail of a session. */
 export function mailboxTopic(session: string): string {
-  return `mailbox/${session}`;
+  return MAILBOXES.of(session);
 }
+
+const MAILBOXES = new NamesOf('mailbox/');
 
 /** The topic of everybody who waits for mail, whosever: a message to many may be for each of them. */
 export const ANY_MAILBOX = 'mailbox/*';

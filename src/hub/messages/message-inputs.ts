@@ -41,7 +41,8 @@ const messageRef = policy((value): value is MessageRef => isMessageId(idOf(value
 
 /** @throws MeshError `invalid_input` */
 export function messageIdFrom(ref: unknown, what: string): string {
-  return idOf(parse(messageRef, ref, what)) as string;
+  const id = idOf(ref);
+  return placeOf(id) ? (id as string) : (idOf(parse(messageRef, ref, what)) as string);
 }
 
 const priority = z.enum(PRIORITIES);
@@ -135,11 +136,13 @@ export interface RequestOptions extends MessageContent {
   readonly signal?: AbortSignal | undefined;
 }
 
+export const REQUEST_TIMEOUT_MS = 30_000;
+
 export const REQUEST = z.strictObject({
   from: sessionRef,
   to: sessionRef,
   threadId: line(THREAD_BYTES).optional(),
-  timeoutMs: wholeNumber(1, MAX_TIMER_MS).default(30_000),
+  timeoutMs: wholeNumber(1, MAX_TIMER_MS).default(REQUEST_TIMEOUT_MS),
   signal: abortSignal.optional(),
   ...CONTENT,
 });

@@ -73,7 +73,7 @@ export type MailRecord = MessageRecord | SharedRecord;
 /** The mailbox in which messages of many recipients are stored once. No session is called like this. */
 export const SHARED = '*';
 const SEPARATOR = '!';
-const MESSAGE_ID = new RegExp(`^(.{1,128})${SEPARATOR}(\\d{${STAMP_LENGTH}})$`);
+const STAMP = /^\d+$/;
 
 /** Where a message is, and what it is called: its mailbox and its stamp. */
 export interface MessagePlace {
@@ -93,10 +93,12 @@ export function messageIdPrefix(mailbox: string): string {
 }
 
 export function placeOf(id: unknown): MessagePlace | undefined {
-  const match = typeof id === 'string' ? MESSAGE_ID.exec(id) : null;
-  const [, mailbox, stamp] = match ?? [];
-  if (mailbox === undefined || stamp === undefined || (mailbox !== SHARED && !ID_PATTERN.test(mailbox))) return undefined;
-  return { mailbox, stamp };
+  if (typeof id !== 'string') return undefined;
+  const split = id.length - STAMP_LENGTH - 1;
+  if (split < 1 || id[split] !== SEPARATOR) return undefined;
+  const mailbox = id.slice(0, split);
+  const stamp = id.slice(split + 1);
+  return STAMP.test(stamp) && (mailbox === SHARED || ID_PATTERN.test(mailbox)) ? { mailbox, stamp } : undefined;
 }
 
 export function unknownMessage(id: string): MeshError {

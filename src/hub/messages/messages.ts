@@ -5,7 +5,7 @@ import { pagesOf } from '../../storage/pages.ts';
 import type { Page } from '../../storage/query.ts';
 import type { MaybePromise } from '../../storage/storage.ts';
 import type { Actor, HubCore } from '../hub-core.ts';
-import { acceptContent, acceptSend, messageRecord } from './accept-message.ts';
+import { acceptContent, acceptReply, acceptRequest, acceptSend, messageRecord } from './accept-message.ts';
 import { Bodies } from './bodies.ts';
 import { Browsing, type MailboxMessage } from './browsing.ts';
 import { Claims } from './claims.ts';
@@ -33,8 +33,6 @@ import {
   PURGE,
   type PurgeOptions,
   REDRIVE,
-  REPLY,
-  REQUEST,
   type RedriveOptions,
   type ReplyOptions,
   type RequestOptions,
@@ -157,13 +155,15 @@ export class Messages {
 
   async reply(message: MessageRef, options: ReplyOptions): Promise<SendResult> {
     const id = messageIdFrom(message, 'message');
-    const { from, type, idempotencyKey, ...content } = parse(REPLY, options, 'options');
-    return this.#replies.reply(id, { actor: this.#actor(from), type, content: acceptContent(content), idempotencyKey });
+    const accepted = acceptReply(options);
+    const { from, type, idempotencyKey } = accepted;
+    return this.#replies.reply(id, { actor: this.#actor(from), type, content: acceptContent(accepted), idempotencyKey });
   }
 
   async request(options: RequestOptions): Promise<Message> {
-    const { from, to, threadId, timeoutMs, signal, ...content } = parse(REQUEST, options, 'options');
-    const accepted = acceptContent(content);
+    const given = acceptRequest(options);
+    const { from, to, threadId, timeoutMs, signal } = given;
+    const accepted = acceptContent(given);
     const actor = this.#actor(from);
     const session = this.#core.fence.nameOf(to);
     const thread = threadId === undefined ? undefined : await this.#bodies.threadOf(threadId);

@@ -257,7 +257,8 @@ export class EventFollower {
     const stored = record.value as StoredEvent;
     // Most events concern nobody in this process, and are not made for nobody.
     let event: LoggedEvent | undefined;
-    for (const [listener, { after, names }] of [...this.#listeners]) {
+    // Who joins meanwhile has nothing to hear of this one, and who leaves is passed over.
+    for (const [listener, { after, names }] of this.#listeners) {
       if (cursor <= after || (names && !names.has(stored.name))) continue;
       event ??= eventOf(record);
       listener(event);
