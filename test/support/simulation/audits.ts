@@ -6,7 +6,7 @@ import { MeshError } from '../../../src/index.ts';
 import type { KeyRecord } from '../../../src/keys/api-key.ts';
 import type { EntryRecord } from '../../../src/memory/entry.ts';
 import type { SessionRecord } from '../../../src/registry/session.ts';
-import type { LoggedEvent } from '../../../src/storage/events/event-reader.ts';
+import { eventOf, type LoggedEvent } from '../../../src/storage/events/event-reader.ts';
 import type { StoredRecord } from '../../../src/storage/storage.ts';
 import type { SimulatedWorld } from '../../../src/testing/simulate.ts';
 import { auditTasks, isOfTasks } from '../hub/task-audit.ts';
@@ -86,7 +86,7 @@ function mailWrong({ mirror, sent }: Ledger): string[] {
   for (const { key } of mirror.at('dead')) fates.set(key, [...(fates.get(key) ?? []), 'dead']);
   const told = new Map<string, string>();
   for (const record of mirror.at('events')) {
-    const { name, session, messages } = contentOf<LoggedEvent & { messages?: string[] }>(record);
+    const { name, session, messages } = eventOf(record) as LoggedEvent & { messages?: string[] };
     if (!messages || name === 'message_released') continue;
     for (const id of messages) {
       const entry = `${String(session)} ${id}`;
