@@ -401,13 +401,13 @@ export const MISTAKES = [
     file: 'src/hub/messages/open-claims.ts',
     find: 'for (const { open } of this.#holders) for (const claim of open) index(this.#index, claim);',
     replace: '',
-    test: 'test/hub/messages/replies.test.ts',
+    test: 'test/hub/messages/requests.test.ts',
   },
   {
     name: 'the list of an event is left as the text it is stored as',
     file: 'src/storage/events/event-reader.ts',
     find: 'else if (field === LISTED) nameListed(event, stored[LISTED] as string);',
     replace: '',
-    test: 'test/hub/messages/events.test.ts',
+    test: 'test/hub/messages/inbox.test.ts',
   },
 ];

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { createMesh } from '../../../src/index.ts';
 import { bodiesOf, eventsOf, mailOf, member, only, postOn, statesOf, toldOf } from '../../support/hub/post.ts';
 import { isSettled, outcomeOf, passUntil, quiet, refusal } from '../../support/memory/worlds.ts';
 import { storages } from '../../support/storages.ts';
@@ -40,6 +41,17 @@ describe.each(storages)('a request on %s', (_name, open) => {
     await delivery.ack();
     expect(await toldOf(storage)).toHaveLength(3);
     expect(clock.pending).toBeLessThan(12);
+  });
+
+  it('gets the first answer, also where the second is given in its own process', async () => {
+    const { hub, clock, storage } = await postOn(open);
+    const other = createMesh({ storage });
+    const asking = hub.request({ from: 'ann', to: 'bob', body: 'q' });
+    await clock.settle();
+    const id = (await mailOf({ hub }, 'bob'))[0]?.id as string;
+    await other.hub.reply(id, { from: 'bob', body: 'first' });
+    await hub.reply(id, { from: 'bob', body: 'second' });
+    expect((await asking).body).toBe('first');
   });
 
   it.each(['claimed', 'ready'])('that is %s is settled by the very commit of its answer', async (state) => {
