@@ -3,6 +3,8 @@ import type { JsonValue } from '../src/index.ts';
 import { jsonBytesAtMost, utf8Length } from '../src/kernel/json.ts';
 import { createMesh } from '../src/mesh.ts';
 import { InMemoryStorage } from '../src/storage/in-memory-storage.ts';
+import { OwnPut } from '../src/storage/own-put.ts';
+import type { Put } from '../src/storage/storage.ts';
 import { member } from './support/hub/post.ts';
 import { hooked } from './support/memory/observed.ts';
 
@@ -13,10 +15,11 @@ describe('the sizes that a storage is told', () => {
   it('are at least what is written, whatever is said', async () => {
     const wrong: JsonValue[] = [];
     let seen = 0;
-    const commit = ({ puts = [] }: { readonly puts?: readonly { readonly value: JsonValue }[] }): void => {
-      for (const { value } of puts) {
+    const commit = ({ puts = [] }: { readonly puts?: readonly Put[] }): void => {
+      for (const put of puts) {
         seen += 1;
-        if (jsonBytesAtMost(value) < utf8Length(JSON.stringify(value))) wrong.push(value);
+        const atMost = OwnPut.bytesOf(put) ?? jsonBytesAtMost(put.value);
+        if (atMost < utf8Length(JSON.stringify(put.value))) wrong.push(put.value);
       }
     };
     const { registry, hub, memory, keys } = createMesh({ storage: hooked(new InMemoryStorage(), { commit }) });

@@ -229,9 +229,11 @@ describe.each(storages)('a mailbox on %s', (_name, open) => {
     });
   });
 
-  it('has room for 1,000 unless it was said otherwise', async () => {
-    const { hub } = await postOn(open);
-    const outcomes = await together(1005, (n) => outcomeOf(hub.send({ from: 'ann', to: 'bob', data: n }).then(() => 'sent')));
+  it.each(['an id', 'a handle'])('has room for 1,000 unless it was said otherwise, for whoever sends by %s', async (by) => {
+    const { hub, ann } = await postOn(open);
+    const from = by === 'an id' ? 'ann' : ann;
+    const send = (n: number) => outcomeOf(hub.send({ from, to: 'bob', subject: 's', body: 'b', data: n }).then(() => 'sent'));
+    const outcomes = await together(1005, send);
     expect(outcomes.filter((outcome) => outcome === 'sent')).toHaveLength(1000);
     expect(outcomes.filter((outcome) => outcome === 'mailbox_full')).toHaveLength(5);
   });
