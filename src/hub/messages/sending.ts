@@ -43,6 +43,7 @@ export interface Outgoing {
 }
 
 const ATTEMPTS = 1000;
+const NO_CHECKS: readonly Check[] = [];
 
 /** Puts messages into mailboxes, one recipient at a time: again after each conflict, with what is true then. */
 export class Sending {
@@ -117,13 +118,15 @@ export class Sending {
 
   #stageAndCommit(outgoing: Outgoing, standing: Standing): MaybePromise<SendResult | undefined> {
     assertReachable(standing, outgoing.requireAlive ?? false);
-    if (this.#isPlain(outgoing, standing)) {
-      const { session, record } = outgoing;
+    const { actor, session, record } = outgoing;
+    const sender = this.#senderChecks(actor, session);
+    const checks = this.#checks(outgoing, standing, sender ?? NO_CHECKS);
+    if (sender && this.#isPlain(outgoing, standing)) {
       const puts = [mailPut(session, record), readyPut(session, record.priority), this.#sentEvent(session, record, 0)];
-      return this.#commit(outgoing, standing, new Draft({ checks: this.#checks(outgoing, standing), puts }), 0);
+      return this.#commit(outgoing, standing, new Draft({ checks, puts }), 0);
     }
-    const draft = new Draft({ checks: this.#checks(outgoing, standing) });
-    const staged = this.#stage(draft, outgoing, standing);
+    const draft = new Draft({ checks });
+    const staged = this.#stage(draft, outgoing, standing, sender !== undefined);
     if (staged instanceof Promise) return staged.then((position) => this.#commit(outgoing, standing, draft, position));
     return this.#commit(outgoing, standing, draft, staged);
   }
@@ -209,23 +212,32 @@ export class Sending {
   }
 
   /** Most messages: nothing is staged but the message, its reference and its event. */
-  #isPlain({ actor, session, record, queued, idempotencyKey, also }: Outgoing, standing: Standing): boolean {
+  #isPlain({ actor, record, queued, idempotencyKey, also }: Outgoing, standing: Standing): boolean {
     if (!queued || also || idempotencyKey !== undefined || standing.marker === null) return false;
-    if (record.threadId !== undefined || record.expiresAt !== undefined) return false;
-    return (actor.tenure !== undefined || actor.id === session) && this.#routes.isTalking(actor.id, standing);
+    return record.threadId === undefined && record.expiresAt === undefined && this.#routes.isTalking(actor.id, standing);
   }
 
   #sentEvent(session: string, record: MessageRecord, position: number): Put {
     return sentEventPut(this.#core.engine.now(), session, record, position);
   }
 
-  /** What must hold of the recipient and its mailbox, and of whoever sends by a handle. */
-  #checks({ actor: { id, tenure }, session, queued }: Outgoing, { checks, markerCheck }: Standing): Check[] {
+  /** What must hold of whoever sends; nothing where that has to be read first. */
+  #senderChecks({ id, tenure }: Actor, session: string): readonly Check[] | undefined {
+    if (tenure) return [this.#core.sessions.leaseCheck(id, tenure.leaseRevision)];
+    // A session may write to itself; its lease is checked already, then.
+    if (id === session) return NO_CHECKS;
+    const known = this.#routes.remembered(id);
+    if (known) assertNotOver(known);
+    return known?.checks;
+  }
+
+  /** What must hold of the recipient, its mailbox and the sender. */
+  #checks({ session, queued }: Outgoing, { checks, markerCheck }: Standing, sender: readonly Check[]): Check[] {
     const [lease] = checks;
-    const own = tenure && this.#core.sessions.leaseCheck(id, tenure.leaseRevision);
+    const [own] = sender;
     // Nearly always: a list that is made with its items has room for just those.
-    if (lease && checks.length === 1 && queued && own) return [lease, markerCheck, this.#bound(session), own];
-    return [...checks, markerCheck, ...(queued ? [this.#bound(session)] : []), ...(own ? [own] : [])];
+    if (queued && lease && own && checks.length + sender.length === 2) return [lease, markerCheck, this.#bound(session), own];
+    return [...checks, markerCheck, ...(queued ? [this.#bound(session)] : []), ...sender];
   }
 
   /** That a mailbox takes one more. */
@@ -234,7 +246,7 @@ export class Sending {
   }
 
   /** Answers the position of the message. */
-  #stage(draft: Draft, outgoing: Outgoing, standing: Standing): MaybePromise<number> {
+  #stage(draft: Draft, outgoing: Outgoing, standing: Standing, isSenderStaged: boolean): MaybePromise<number> {
     const { actor, session, record, queued, idempotencyKey, also } = outgoing;
     if (standing.marker === null) this.#routes.stageMarker(draft, session);
     const position = stageMail(draft, this.#core.engine, session, record, queued);
@@ -242,8 +254,7 @@ export class Sending {
     if (idempotencyKey !== undefined) {
       this.#once.stage(draft, actor.id, idempotencyKey, { mailbox: session, position, recipients: [session], total: 1 });
     }
-    // A session may write to itself; its lease is checked already, then.
-    const sender = actor.tenure || actor.id === session ? undefined : this.stageSender(draft, actor);
+    const sender = isSenderStaged ? undefined : this.stageSender(draft, actor);
     if (!sender && !also && this.#routes.isTalking(actor.id, standing)) return position;
     const staged = whenDone(sender, () => whenDone(this.#routes.stageTalk(draft, actor.id, standing), () => also?.(draft)));
     return whenDone(staged, () => position);
