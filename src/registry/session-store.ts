@@ -122,7 +122,7 @@ export class SessionStore {
     if (!first || !last) return [];
     return whenDone(this.engine.storage.list(LEASES, { start: first.key, end: keyAfter(last.key) }), (leases) => {
       const doubtful: number[] = [];
-      const selected: (T | undefined)[] = [];
+      const selected = new Array<T | undefined>(listed.length);
       let next = 0;
       for (let n = 0; n < listed.length; n++) {
         const { key, value } = listed[n] as StoredRecord;
@@ -131,10 +131,10 @@ export class SessionStore {
         while (found && found.key !== key && compareKeys(found.key, key) < 0) found = leases[++next];
         const lease = found?.key === key ? leaseOf(found) : undefined;
         if (lease) next += 1;
-        if (lease && isProof(record, lease)) selected.push(ofAlive(key, record, renewedAt(record, lease)));
+        if (lease && isProof(record, lease)) selected[n] = ofAlive(key, record, renewedAt(record, lease));
         else {
           doubtful.push(n);
-          selected.push(undefined);
+          selected[n] = undefined;
         }
       }
       if (doubtful.length === 0) return selected;

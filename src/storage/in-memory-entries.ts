@@ -50,6 +50,11 @@ export class Partition extends SortedMap<Entry> {
     return this.#plain ? key : orderOf(key);
   }
 
+  /** The first entries of a range. */
+  page({ start, end }: KeyRange, most: number): Entry[] {
+    return this.first(start && this.orderOf(start), end && this.orderOf(end), most);
+  }
+
   /** Calls back with the entries of a range, in order or reverse, until one answers `false`. */
   visit({ start, end }: KeyRange, reverse: boolean, visit: (entry: Entry) => boolean): void {
     this.walk(start && this.orderOf(start), end && this.orderOf(end), reverse, visit);

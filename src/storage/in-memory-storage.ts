@@ -82,13 +82,11 @@ export class InMemoryStorage implements Storage {
     this.#assertOpen();
     checkList(partition, range);
     const { limit = LIMITS.page, reverse = false, values = true } = range;
+    const found = this.#partitions.get(partition);
+    if (!found) return [];
     const now = this.clock.now();
-    const records: StoredRecord[] = [];
-    this.#partitions.get(partition)?.visit(range, reverse, (entry) => {
-      if (isLive(entry, now)) records.push(recordOf(entry, values ? entry.value : null));
-      return records.length < limit;
-    });
-    return records;
+    const entries = reverse ? liveOf(found, range, limit, now, true) : firstOf(found, range, limit, now);
+    return entries.map((entry) => recordOf(entry, values ? entry.value : null));
   }
 
   commit(commit: Commit): CommitResult {
@@ -230,14 +228,9 @@ export class InMemoryStorage implements Storage {
     } else this.#added(appended ?? kept.insert(key, value, change.revision), expiresAt, change);
   }
 
-  /** The first records of a range that have not expired. */
-  #first(name: string, range: KeyRange, limit: number, at: number): Entry[] {
-    const found: Entry[] = [];
-    this.#partitions.get(name)?.visit(range, false, (entry) => {
-      if (isLive(entry, at)) found.push(entry);
-      return found.length < limit;
-    });
-    return found;
+  #first(name: string, range: KeyRange, limit: number, at: number): readonly Entry[] {
+    const partition = this.#partitions.get(name);
+    return partition ? firstOf(partition, range, limit, at) : [];
   }
 
   #partition(name: string): Partition {
@@ -316,4 +309,20 @@ export class InMemoryStorage implements Storage {
     }
     return { committed: false, conflicts };
   }
+}
+
+/** The first records of a range that have not expired. */
+function firstOf(partition: Partition, range: KeyRange, limit: number, at: number): Entry[] {
+  const first = partition.page(range, limit);
+  // Nearly always: what has expired is removed soon.
+  return first.every((entry) => isLive(entry, at)) ? first : liveOf(partition, range, limit, at, false);
+}
+
+function liveOf(partition: Partition, range: KeyRange, limit: number, at: number, reverse: boolean): Entry[] {
+  const found: Entry[] = [];
+  partition.visit(range, reverse, (entry) => {
+    if (isLive(entry, at)) found.push(entry);
+    return found.length < limit;
+  });
+  return found;
 }

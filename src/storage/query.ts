@@ -81,7 +81,7 @@ export async function query<T, Names extends string, Item>(
     ? walkIndex(storage, driver, followed(collection, where, asked))
     : walkRecords(storage, collection, listed(asked));
   const atOnce = driver ? FOLLOWED_AT_ONCE : SCANNED_AT_ONCE;
-  const found: Item[] = [];
+  let found: Item[] = [];
   let last = after;
   let lastFound = '';
   let scanned = 0;
@@ -89,7 +89,13 @@ export async function query<T, Names extends string, Item>(
   for (let wanted = Math.min(limit + 1, atOnce); ; ) {
     const next = walk({ ...range, ...(last !== undefined && { start: keyAfter(last) }), limit: wanted });
     const { length, items, idAt } = next instanceof Promise ? await next : next;
-    for (let n = 0; n < length; n++) {
+    const areAll = found.length === 0 && length > 0 && length <= limit && !items.includes(undefined);
+    if (areAll) {
+      // Nearly every page: the list that was made of it is the answer.
+      found = items as Item[];
+      lastFound = idAt(length - 1);
+    }
+    for (let n = areAll ? length : 0; n < length; n++) {
       const item = items[n];
       if (item === undefined) continue;
       if (found.length === limit) return { items: found, next: lastFound };

@@ -106,6 +106,23 @@ export class SortedMap<Entry extends Ordered> {
     return true;
   }
 
+  /** The first entries from `start` on and before `end`, up to so many. */
+  first(start: string | undefined, end: string | undefined, most: number): Entry[] {
+    const chunks = this.#chunks;
+    let at = start === undefined ? 0 : this.#chunkOf(start);
+    let index = start === undefined || at >= chunks.length ? 0 : lowerBound(chunks[at] as Entry[], start);
+    let entries: Entry[] = [];
+    for (; at < chunks.length && entries.length < most; at++, index = 0) {
+      const chunk = chunks[at] as Entry[];
+      const to = Math.min(chunk.length, index + most - entries.length);
+      const isEnd = end !== undefined && to > index && (chunk[to - 1] as Entry).order >= end;
+      const part = chunk.slice(index, isEnd ? lowerBound(chunk, end) : to);
+      entries = entries.length === 0 ? part : entries.concat(part);
+      if (isEnd) break;
+    }
+    return entries;
+  }
+
   /** Calls back with the entries from `start` on and before `end`, in order or reverse, until one answers `false`. */
   walk(start: string | undefined, end: string | undefined, reverse: boolean, visit: (entry: Entry) => boolean): void {
     if (reverse) this.#walkBack(start, end, visit);

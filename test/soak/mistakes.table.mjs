@@ -369,6 +369,13 @@ export const MISTAKES = [
     test: 'test/storage/differential.test.ts',
   },
   {
+    name: 'a page of a range ends where its last chunk does',
+    file: 'src/storage/sorted-map.ts',
+    find: 'chunk.slice(index, isEnd ? lowerBound(chunk, end) : to)',
+    replace: 'chunk.slice(index, to)',
+    test: 'test/storage/sorted-map.test.ts',
+  },
+  {
     name: 'a value that the library made is never too large for a record',
     file: 'src/storage/checked.ts',
     find: 'bytes !== undefined && bytes <= LIMITS.valueBytes ? bytes : undefined',

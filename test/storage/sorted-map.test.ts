@@ -36,6 +36,10 @@ class Pair {
     const to = end === undefined ? this.array.length : this.#lowerBound(end);
     const inside = this.array.slice(from, Math.max(from, to));
     expectSame(
+      this.map.first(start, end, limit).map(({ order }) => order),
+      inside.slice(0, limit).map(({ order }) => order),
+    );
+    expectSame(
       walked(this.map, start, end, false, limit),
       inside.slice(0, limit).map(({ order }) => order),
     );
