@@ -94,6 +94,26 @@ export function unleasedKey(key: string): string {
 /** The deadline that leads the sort key of a taken record, in epoch milliseconds. A key that is no more has none. */
 export function deadlineOf(key: string): number | undefined {
   if (key.charAt(REVISION_DIGITS) !== LEASE_MARK || key.length === LEASE_PREFIX_LENGTH) return undefined;
-  const digits = key.slice(0, REVISION_DIGITS);
-  return /^\d+$/.test(digits) ? Number(digits) : undefined;
+  return numberIn(key, 0, REVISION_DIGITS);
+}
+
+/** The digits from one place up to another, read where they stand; nothing where there is anything else. */
+function numberIn(text: string, from: number, to: number): number | undefined {
+  let number = 0;
+  for (let index = from; index < to; index++) {
+    const digit = text.charCodeAt(index) - ZERO;
+    if (!(digit >= 0 && digit <= 9)) return undefined;
+    number = number * 10 + digit;
+  }
+  // What is larger was rounded on the way, and otherwise than by a conversion.
+  return number <= Number.MAX_SAFE_INTEGER ? number : Number(text.slice(from, to));
+}
+
+const ZERO = 48;
+
+/** The same stamp, so many positions further on in its commit, at the end of a text. */
+export function stampBehind(text: string, positions: number): string {
+  const end = text.length - POSITION_DIGITS;
+  const position = numberIn(text, end, text.length) ?? 0;
+  return stampedKey('', text.slice(end - REVISION_DIGITS, end), position + positions);
 }

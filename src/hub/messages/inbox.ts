@@ -3,7 +3,7 @@ import { MeshError } from '../../kernel/errors.ts';
 import { callback, parse } from '../../kernel/inputs.ts';
 import { sessionTopic } from '../../registry/events.ts';
 import { isTerminal, stateOf } from '../../registry/session.ts';
-import { type MaybePromise, whenDone } from '../../storage/storage.ts';
+import type { MaybePromise } from '../../storage/storage.ts';
 import { setHubAlarm } from '../alarm.ts';
 import type { Actor, HubCore } from '../hub-core.ts';
 import type { Claim, Claims } from './claims.ts';
@@ -229,10 +229,13 @@ export class Inbox {
 
   #take({ limit, types }: Wanted): MaybePromise<Claim[]> {
     const { actor, claims, visibilityMs } = this.#parts;
-    return whenDone(claims.claim(actor, { limit, visibilityMs, types }), (claimed) => {
-      for (const { deadline } of claimed) this.#lapseAt = Math.min(this.#lapseAt ?? deadline, deadline);
-      return claimed;
-    });
+    const claiming = claims.claim(actor, { limit, visibilityMs, types });
+    return claiming instanceof Promise ? claiming.then((claimed) => this.#noted(claimed)) : this.#noted(claiming);
+  }
+
+  #noted(claimed: Claim[]): Claim[] {
+    for (const { deadline } of claimed) this.#lapseAt = Math.min(this.#lapseAt ?? deadline, deadline);
+    return claimed;
   }
 
   /** Why there is nothing: it is over, or whoever is patient has to wait; else the error is the caller's. */

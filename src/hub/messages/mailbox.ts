@@ -1,5 +1,5 @@
 import type { JsonValue } from '../../kernel/json.ts';
-import { padded, STAMP_LENGTH, stampedKey } from '../../storage/keys.ts';
+import { padded, stampBehind, stampedKey } from '../../storage/keys.ts';
 import type { Address, Put, StoredRecord } from '../../storage/storage.ts';
 import { NamesOf } from '../names-of.ts';
 import { type Priority, priorityDigit } from '../priority.ts';
@@ -47,13 +47,6 @@ export function deadAddress(session: string, stamp: string): Address {
 
 /** How far from the message's own put its others are in the commit that sent it. */
 const REFERENCE_OFFSET = 1;
-const REVISION_DIGITS = 16;
-
-/** The stamp of what is put so many positions behind a stamp of the same commit. */
-export function stampBehind(stamp: string, positions: number): string {
-  return stampedKey('', stamp.slice(0, REVISION_DIGITS), Number(stamp.slice(REVISION_DIGITS)) + positions);
-}
-
 export function stampAt(revision: number, position: number): string {
   return stampedKey('', padded(revision), position);
 }
@@ -65,7 +58,7 @@ export function readyAddress(session: string, stamp: string, priority: Priority)
 
 /** The stamp of the message to which a reference, ready or claimed, belongs. */
 export function stampOfReference(key: string): string {
-  return stampBehind(key.slice(-STAMP_LENGTH), -REFERENCE_OFFSET);
+  return stampBehind(key, -REFERENCE_OFFSET);
 }
 
 /** How a delivery went before: so often without success, and why the last time. */

@@ -1,10 +1,10 @@
 import { acceptOwn } from '../../kernel/json.ts';
 import type { Draft } from '../../storage/draft.ts';
 import type { Engine } from '../../storage/engine.ts';
-import { STAMP_LENGTH } from '../../storage/keys.ts';
+import { STAMP_LENGTH, stampBehind } from '../../storage/keys.ts';
 import { OwnPut } from '../../storage/own-put.ts';
 import type { Address, Delete, KeyRange, Put, StoredRecord } from '../../storage/storage.ts';
-import { mailPartition, readyPut, stampBehind } from './mailbox.ts';
+import { mailPartition, readyPut } from './mailbox.ts';
 import { isShared, type MailRecord, type MessagePlace, mailBytesAtMost } from './message.ts';
 
 /** The due entries of messages that expire. */
@@ -67,7 +67,7 @@ export function ofThread(threadId: string, records: readonly StoredRecord[]): St
 /** The message that an entry of a thread leads to. */
 export function threadPlace({ key, value }: StoredRecord): MessagePlace {
   const [mailbox, back] = value as [string, number];
-  return { mailbox, stamp: stampBehind(key.slice(-STAMP_LENGTH), -back) };
+  return { mailbox, stamp: stampBehind(key, -back) };
 }
 
 /** The place of a message in its thread, to be removed with it. */
