@@ -16,14 +16,13 @@ export class Partition extends SortedMap<Entry> {
     this.name = name;
   }
 
-  /** Adds a record where there is none of this key. */
-  insert(key: string, value: JsonValue, revision: number): Entry {
-    const order = orderOf(key);
+  /** Adds a record where there is none of this key; `isLast`: behind all others. */
+  insert(key: string, value: JsonValue, revision: number, order = orderOf(key), isLast = false): Entry {
     const isPlain = order === key;
     const entry = isPlain ? new Entry(this, key, value, revision) : new LiftedEntry(this, key, order, value, revision);
     if (!isPlain) this.#plain = false;
     this.#stampedBehind = undefined;
-    this.add(entry);
+    this.add(entry, isLast);
     return entry;
   }
 

@@ -4,7 +4,7 @@ import { checkAddresses, checkedCommit, checkList, LIMITS } from './checked.ts';
 import { ExpiryQueue } from './expiry-queue.ts';
 import { HintFan } from './hint-fan.ts';
 import { Change, type Entry, isLive, Partition, recordOf } from './in-memory-entries.ts';
-import { leasedKey, stampedKey, unleasedKey } from './keys.ts';
+import { leasedKey, orderOf, stampedKey, unleasedKey } from './keys.ts';
 import type {
   Address,
   Check,
@@ -197,7 +197,10 @@ export class InMemoryStorage implements Storage {
     let target = this.#partition(to);
     for (const entry of found) {
       const key = leaseMs === undefined ? unleasedKey(entry.key) : leasedKey(entry.key, change.at + leaseMs);
-      const occupant = target.endsBefore(target.orderOf(key)) ? undefined : target.find(key);
+      // A deadline before a key that is its own order makes another such key.
+      const order = entry.key === entry.order ? key : orderOf(key);
+      const isLast = target.endsBefore(order);
+      const occupant = isLast ? undefined : target.get(order);
       if (occupant && isLive(occupant, change.at)) {
         (change.collisions ??= []).push({ partition: to, key });
         continue;
@@ -207,7 +210,7 @@ export class InMemoryStorage implements Storage {
         // A partition that is empty may have gone with it.
         target = this.#partition(to);
       }
-      const moved = target.insert(key, entry.value, change.revision);
+      const moved = target.insert(key, entry.value, change.revision, order, isLast);
       this.#added(moved, entry.expiresAt, change);
       change.taken.push(recordOf(moved, moved.value));
     }

@@ -364,8 +364,8 @@ export const MISTAKES = [
   {
     name: 'a stamp is thought to come behind keys that are no stamps',
     file: 'src/storage/in-memory-entries.ts',
-    find: '    this.#stampedBehind = undefined;\n    this.add(entry);',
-    replace: '    this.add(entry);',
+    find: '    this.#stampedBehind = undefined;\n    this.add(entry, isLast);',
+    replace: '    this.add(entry, isLast);',
     test: 'test/storage/differential.test.ts',
   },
   {
