@@ -50,5 +50,6 @@ function safely(report: ReportError, error: unknown): void {
 
 /** Whether it is waited for. */
 export function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
+  const isObject = (typeof value === 'object' && value !== null) || typeof value === 'function';
+  return isObject && typeof (value as { then?: unknown }).then === 'function';
 }

@@ -53,13 +53,15 @@ export function padded(number: number): string {
   const last = number < TIMES_FROM ? lastNumber : lastTime;
   if (number === last.number) return last.text;
   const thousands = Math.floor(number / 1000);
-  if (thousands === 0) return NO_THOUSANDS + (LAST[number] as string);
+  if (thousands === 0 && LAST[number] !== undefined) return NO_THOUSANDS + LAST[number];
   if (thousands !== last.thousands) {
     last.thousands = thousands;
     last.beginning = String(thousands).padStart(REVISION_DIGITS - LAST_DIGITS, '0');
   }
+  const end = LAST[number - 1000 * thousands];
+  if (end === undefined) return String(number).padStart(REVISION_DIGITS, '0');
   last.number = number;
-  last.text = last.beginning + (LAST[number - 1000 * thousands] as string);
+  last.text = last.beginning + end;
   return last.text;
 }
 
@@ -110,6 +112,11 @@ function numberIn(text: string, from: number, to: number): number | undefined {
 }
 
 const ZERO = 48;
+
+/** Whether the stamps at the ends of two texts are of one commit. */
+export function isOfOneCommit(a: string, b: string): boolean {
+  return a.slice(-STAMP_LENGTH, -POSITION_DIGITS) === b.slice(-STAMP_LENGTH, -POSITION_DIGITS);
+}
 
 /** The same stamp, so many positions further on in its commit, at the end of a text. */
 export function stampBehind(text: string, positions: number): string {

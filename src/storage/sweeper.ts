@@ -80,7 +80,7 @@ export class Sweeper {
 
   async #run(): Promise<void> {
     this.#changed = false;
-    this.#watch();
+    await this.#attempt(async () => this.#watch());
     for (const chore of this.#options.chores) {
       await this.#attempt(chore);
     }

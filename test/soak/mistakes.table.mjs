@@ -398,9 +398,9 @@ export const MISTAKES = [
   },
   {
     name: 'a request is told the answer of this process, though another came first',
-    file: 'src/hub/messages/replies.ts',
-    find: 'if (isFirst && waiter !== undefined)',
-    replace: 'if (waiter !== undefined)',
+    file: 'src/hub/messages/requests.ts',
+    find: 'else if (first[0] && isOfOneCommit(first[0].key, answer.id)) wait.tell(answer);',
+    replace: 'else wait.tell(answer);',
     test: 'test/hub/messages/requests.test.ts',
   },
   {
@@ -416,5 +416,19 @@ export const MISTAKES = [
     find: 'else if (field === LISTED) nameListed(event, stored[LISTED] as string);',
     replace: '',
     test: 'test/hub/messages/inbox.test.ts',
+  },
+  {
+    name: 'an ack that comes with a reply is refused',
+    file: 'src/hub/messages/settling.ts',
+    find: ' && !claim.answered && claim.replies === 0',
+    replace: '',
+    test: 'test/hub/messages/requests.test.ts',
+  },
+  {
+    name: 'who joins the listeners hears what others are being told',
+    file: 'src/storage/events/event-follower.ts',
+    find: "later(this.#newest(), this.#cursor ?? '')",
+    replace: 'this.#newest()',
+    test: 'test/storage/events/event-log.test.ts',
   },
 ];

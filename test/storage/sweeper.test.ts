@@ -39,6 +39,22 @@ it('does its chores every interval, and goes on after one fails', async () => {
   expect(clock.pending).toBe(0);
 });
 
+it('goes on when the store can not be watched, and says so', async () => {
+  const ranAt: number[] = [];
+  const { clock, errors, sweeper, memory } = sweeping({ chores: [async () => ranAt.push(clock.now())], reliable: true });
+  const { watch } = memory;
+  memory.watch = () => {
+    throw new Error('no watch');
+  };
+  await clock.advance(250);
+  expect(ranAt).toHaveLength(2);
+  expect(errors).toHaveLength(2);
+  memory.watch = watch;
+  await clock.advance(1000);
+  expect(ranAt).toHaveLength(3);
+  await sweeper.close();
+});
+
 it('waits one more interval after the process has stalled, before it judges anything', async () => {
   const ranAt: number[] = [];
   const { clock, sweeper } = sweeping({ chores: [async () => ranAt.push(clock.now())] });

@@ -20,6 +20,8 @@ export interface Claim extends Open {
   answered: boolean;
   /** What is to become of it is under way. */
   isSettling: boolean;
+  /** Replies under way that would settle it. */
+  replies: number;
 }
 
 export interface ClaimOptions {
@@ -101,6 +103,7 @@ export class Claims {
         deadline,
         answered: false,
         isSettling: false,
+        replies: 0,
       };
       if (!message || isExpired(message, this.#core.engine)) (gone ??= []).push(claim);
       else claims.push(claim);

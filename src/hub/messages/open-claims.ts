@@ -66,5 +66,7 @@ function index(claims: Map<string, Map<string, Claim>>, claim: Claim): void {
     known = new Map();
     claims.set(session, known);
   }
-  known.set(message.id, claim);
+  // One that has lapsed may not have been given up yet.
+  const other = known.get(message.id);
+  if (!other || other.revision <= claim.revision) known.set(message.id, claim);
 }

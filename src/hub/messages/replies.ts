@@ -72,7 +72,11 @@ export class Replies {
       answer.settled = true;
     }
     let claim: Claim | undefined;
-    let isFirst = false;
+    const hold = (found: Claim | undefined): void => {
+      if (claim) claim.replies -= 1;
+      if (found) found.replies += 1;
+      claim = found;
+    };
     const outgoing: Outgoing = {
       actor,
       session: record.from,
@@ -81,34 +85,34 @@ export class Replies {
       queued: waiter === undefined,
       idempotencyKey,
       also: (draft) => {
-        claim = this.#open.find(actor.id, id);
-        return whenDone(this.#stageSettled(draft, actor.id, id, record, claim), (isSettling) => {
-          isFirst = isSettling;
-        });
+        hold(this.#open.find(actor.id, id));
+        return this.#stageSettled(draft, actor.id, id, record, claim);
+      },
+      committed: (message) => {
+        if (claim) claim.answered = true;
+        if (waiter !== undefined) this.#requests.answered(waiter, message);
       },
     };
-    const sent = (result: SendResult): SendResult => {
-      if (claim) claim.answered = true;
-      if (isFirst && waiter !== undefined) this.#requests.answered(waiter, result.message);
-      return result;
-    };
-    if (idempotencyKey !== undefined) return this.#answerOnce(outgoing, idempotencyKey, sent);
-    return whenDone(this.#sending.post(outgoing), sent);
+    const sending = idempotencyKey === undefined ? this.#post(outgoing) : this.#postOnce(outgoing, idempotencyKey);
+    if (sending instanceof Promise) return sending.finally(() => hold(undefined));
+    hold(undefined);
+    return sending;
   }
 
-  async #answerOnce(outgoing: Outgoing, key: string, sent: (result: SendResult) => SendResult): Promise<SendResult> {
-    const again = await this.#fanOut.repeated(outgoing.actor, outgoing.record, key);
-    return again ?? sent(await this.#sending.post(outgoing));
+  #post(outgoing: Outgoing): MaybePromise<SendResult> {
+    try {
+      return this.#sending.post(outgoing);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
-  /** What is answered is settled, whether it was claimed or still waited. Answers whether it was not settled before. */
-  #stageSettled(
-    draft: Draft,
-    session: string,
-    id: string,
-    record: MessageRecord,
-    claim: Claim | undefined,
-  ): MaybePromise<boolean> {
+  async #postOnce(outgoing: Outgoing, key: string): Promise<SendResult> {
+    return (await this.#fanOut.repeated(outgoing.actor, outgoing.record, key)) ?? this.#sending.post(outgoing);
+  }
+
+  /** What is answered is settled, whether it was claimed or still waited. */
+  #stageSettled(draft: Draft, session: string, id: string, record: MessageRecord, claim: Claim | undefined): MaybePromise<void> {
     if (!claim) return this.#stageReference(draft, session, id, record);
     return whenDone(this.#core.engine.storage.get([claim.address]), ([mine]) => {
       if (mine?.revision !== claim.revision) return this.#stageReference(draft, session, id, record);
@@ -116,18 +120,16 @@ export class Replies {
       draft.checks.push({ partition, key, revision: claim.revision });
       draft.deletes.push(claim.address);
       stageAcked(draft, this.#core.engine, session, [claim]);
-      return true;
     });
   }
 
-  async #stageReference(draft: Draft, session: string, id: string, record: MessageRecord): Promise<boolean> {
+  async #stageReference(draft: Draft, session: string, id: string, record: MessageRecord): Promise<void> {
     const place = placeOf(id);
     const found = place && (await this.#references.find(session, place));
-    if (!found) return false;
+    if (!found) return;
     const { partition, key, revision } = found.record;
     draft.checks.push({ partition, key, revision });
     draft.deletes.push({ partition, key });
     stageAcked(draft, this.#core.engine, session, [{ session, stamp: found.stamp, message: viewOf(id, record) }]);
-    return true;
   }
 }

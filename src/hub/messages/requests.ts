@@ -2,6 +2,7 @@ import { abortedBy, holdProcess } from '../../kernel/clock.ts';
 import { MeshError } from '../../kernel/errors.ts';
 import { sessionTopic } from '../../registry/events.ts';
 import { stateOf } from '../../registry/session.ts';
+import { isOfOneCommit } from '../../storage/keys.ts';
 import type { Actor, HubCore } from '../hub-core.ts';
 import { type AcceptedContent, messageRecord } from './accept-message.ts';
 import type { Bodies } from './bodies.ts';
@@ -84,11 +85,19 @@ export class Requests {
   }
 
   /**
-   * Tells a request of this process its answer, which was committed a moment ago and has settled it: so it is the first
-   * one, and does not have to be heard of by its event.
+   * Tells a request of this process its answer, which was committed a moment ago and so does not have to be heard of by
+   * its event; unless it is not the first in the conversation, or that is not known at once.
    */
   answered(waiter: string, answer: Message): void {
-    this.#waits.get(waiter)?.tell(answer);
+    const wait = this.#waits.get(waiter);
+    if (!wait) return;
+    try {
+      const first = this.#core.engine.storage.list(THREADS, { ...threadRange(answer.threadId), limit: 1, values: false });
+      if (first instanceof Promise) first.catch(() => {});
+      else if (first[0] && isOfOneCommit(first[0].key, answer.id)) wait.tell(answer);
+    } catch {
+      // Its event tells it.
+    }
   }
 
   async #isThere(session: string, incarnation: string | undefined): Promise<boolean> {

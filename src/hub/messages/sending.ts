@@ -38,6 +38,8 @@ export interface Outgoing {
   readonly queued: boolean;
   readonly requireAlive?: boolean;
   readonly idempotencyKey?: string | undefined;
+  /** Told in the turn in which the commit is known. */
+  readonly committed?: ((message: Message) => void) | undefined;
   /** Stages what belongs to the same commit. */
   readonly also?: ((draft: Draft) => MaybePromise<void>) | undefined;
 }
@@ -260,11 +262,18 @@ export class Sending {
     return whenDone(staged, () => position);
   }
 
-  #sent({ session, record }: Outgoing, { marker, recipients }: Standing, { revision }: Committed, position: number): SendResult {
+  #sent(
+    { session, record, committed }: Outgoing,
+    { marker, recipients }: Standing,
+    { revision }: Committed,
+    position: number,
+  ): SendResult {
     // The marker that was put with it is known from the next read on.
     if (marker === null) this.#routes.forget(session);
     const id = messageIdOf({ mailbox: session, stamp: stampAt(revision, position) });
-    return { message: viewOf(id, record), recipients, total: 1 };
+    const message = viewOf(id, record);
+    committed?.(message);
+    return { message, recipients, total: 1 };
   }
 
   #isLease({ partition, key }: Address, id: string): boolean {

@@ -163,8 +163,10 @@ export class Settling implements ClaimHolder {
       // A conflict may name a claim that still holds, where the store can't tell better.
       const found = await this.#core.engine.storage.get(claims.map(({ partition, key }) => ({ partition, key })));
       const stale = new Set(claims.filter(({ revision }, n) => found[n]?.revision !== revision).map(({ key }) => key));
-      for (const order of orders) if (stale.has(order.claim.address.key)) this.#fail(order);
-      orders = orders.filter(({ claim }) => !stale.has(claim.address.key));
+      // A reply that has settled it, or is about to, has its word first.
+      const isLost = ({ claim }: Order): boolean => stale.has(claim.address.key) && !claim.answered && claim.replies === 0;
+      for (const order of orders) if (isLost(order)) this.#fail(order);
+      orders = orders.filter((order) => !isLost(order));
     }
     await this.#core.nextTurn();
     await this.#commit(orders, attempt + 1);

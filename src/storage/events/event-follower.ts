@@ -68,7 +68,8 @@ export class EventFollower {
 
   subscribe(listener: (event: LoggedEvent) => void, names?: ReadonlySet<string>): Unsubscribe {
     this.assertOpen();
-    const after = this.#following ? this.#newest() : '';
+    // Also nothing that others are being told at this very moment.
+    const after = this.#following ? later(this.#newest(), this.#cursor ?? '') : '';
     this.#listeners.set(listener, { after, names });
     this.#start();
     return () => {
@@ -257,7 +258,7 @@ export class EventFollower {
     const stored = record.value as StoredEvent;
     // Most events concern nobody in this process, and are not made for nobody.
     let event: LoggedEvent | undefined;
-    // Who joins meanwhile has nothing to hear of this one, and who leaves is passed over.
+    // Who joins meanwhile comes after this one, and who leaves is passed over.
     for (const [listener, { after, names }] of this.#listeners) {
       if (cursor <= after || (names && !names.has(stored.name))) continue;
       event ??= eventOf(record);
@@ -299,4 +300,8 @@ export class EventFollower {
     if (this.#timer) this.#clock.clearTimeout(this.#timer);
     this.#timer = this.#clock.setTimeout(() => this.#soon(), this.#pollIntervalMs);
   }
+}
+
+function later(a: string, b: string): string {
+  return a > b ? a : b;
 }

@@ -230,6 +230,30 @@ describe.each(storages)('hostile input on %s', (_name, open) => {
     expect(({} as { polluted?: number }).polluted).toBeUndefined();
   });
 
+  it('that is a getter of a class counts as any other', async () => {
+    const { hub, ann, bob } = await postOn(open);
+    class Options {
+      from = bob;
+      body = 'once';
+      get idempotencyKey() {
+        return 'key';
+      }
+    }
+    class Sent extends Options {
+      to = ann;
+    }
+    const { message } = await hub.send({ from: ann, to: bob });
+    const replies = [await hub.reply(message, new Options()), await hub.reply(message, new Options())];
+    expect(new Set(replies.map((result) => result.message.id)).size).toBe(1);
+    class Fresh extends Sent {
+      override get idempotencyKey() {
+        return 'other';
+      }
+    }
+    const sent = [await hub.send(new Fresh()), await hub.send(new Fresh())];
+    expect(new Set(sent.map((result) => result.message.id)).size).toBe(1);
+  });
+
   it('that is too large is refused before the storage is asked anything', async () => {
     const post = await postOn(open);
     const mib = 1024 * 1024;

@@ -54,6 +54,46 @@ describe.each(storages)('a request on %s', (_name, open) => {
     expect((await asking).body).toBe('first');
   });
 
+  it('gets the answer that is first in the conversation, whoever gave it', async () => {
+    const { hub, clock, registry, bob } = await postOn(open);
+    const cara = await member(registry, 'cara');
+    for (const from of [bob, cara]) await hub.send({ from, to: 'ann' });
+    const asking = hub.request({ from: 'ann', to: 'bob', body: 'q' });
+    await clock.settle();
+    const id = only(await hub.inbox(bob).receive()).message.id;
+    const replies = [cara, bob].map((from) => hub.reply(id, { from, body: from.id }));
+    const [first] = (await Promise.all(replies)).map(({ message }) => message).sort((a, b) => (a.id < b.id ? -1 : 1));
+    expect((await asking).body).toBe(first?.body);
+  });
+
+  it.each(['ack, reply', 'reply, ack'])('is settled once by what comes at once: %s', async (order) => {
+    const { hub, bob, ann } = await postOn(open);
+    const inbox = hub.inbox(bob);
+    for (let n = 0; n < 3; n++) {
+      await hub.send({ from: ann, to: 'bob' });
+      const { message, ack } = only(await inbox.receive());
+      const calls = [ack, () => hub.reply(message, { from: bob })];
+      if (order === 'reply, ack') calls.reverse();
+      await Promise.all(calls.map((call) => call()));
+    }
+    expect(await inbox.receive()).toEqual([]);
+  });
+
+  it('is found by its newest claim, whichever inbox had claims first', async () => {
+    const { hub, clock, bob, ann } = await postOn(open);
+    const [patient, hasty] = [hub.inbox(bob, { visibilityMs: 60_000 }), hub.inbox(bob, { visibilityMs: 1000 })];
+    await hub.send({ from: ann, to: 'bob' });
+    await patient.receive();
+    const { message } = await hub.send({ from: ann, to: 'bob' });
+    const lapsed = only(await hasty.receive());
+    await clock.advance(1500);
+    const again = only(await patient.receive());
+    expect(again.message.id).toBe(message.id);
+    await hub.reply(message.id, { from: bob });
+    await again.ack();
+    await expect(lapsed.ack()).rejects.toMatchObject({ code: 'stale_receipt' });
+  });
+
   it.each(['claimed', 'ready'])('that is %s is settled by the very commit of its answer', async (state) => {
     const { hub, clock, bob, storage } = await postOn(open);
     const asking = hub.request({ from: 'ann', to: 'bob', body: 'q' });

@@ -30,6 +30,38 @@ async function take(events: AsyncIterable<LoggedEvent>, count: number): Promise<
 describe.each(storages)('the event log on %s', (_name, open) => {
   const engineOn = (storage: Storage): Engine => new Engine({ storage, onError: failTest, pollIntervalMs: TIMEOUT_MS });
 
+  it('tells whoever joins while an event is told only what comes behind it, also where the tail takes a while', async () => {
+    const clock = new VirtualClock();
+    const inner = await open(clock);
+    const engine = engineOn({
+      durability: inner.durability,
+      clock,
+      reliableHints: true,
+      now: () => inner.now(),
+      get: (addresses) => inner.get(addresses),
+      list: async (partition, range) => inner.list(partition, range),
+      commit: (commit) => inner.commit(commit),
+      watch: (listener) => inner.watch(listener),
+      close: () => inner.close(),
+    });
+    const heard: string[] = [];
+    const again = ({ name }: LoggedEvent): void => {
+      heard.push(name);
+      if (heard.length > 5) return;
+      stop();
+      stop = engine.log.subscribe(again);
+    };
+    let stop = engine.log.subscribe(again);
+    engine.log.subscribe(() => {});
+    await clock.advance(TIMEOUT_MS);
+    await write(engine, 'first');
+    await clock.advance(TIMEOUT_MS);
+    await write(engine, 'second');
+    await clock.advance(TIMEOUT_MS);
+    expect(heard).toEqual(['first', 'second']);
+    await engine.close();
+  });
+
   it('tells listeners every event once, in commit order, with its fields, time and cursor', async () => {
     const clock = new VirtualClock();
     const engine = engineOn(await open(clock));
