@@ -1,4 +1,4 @@
-import { type Clock, sleep, systemClock } from '../kernel/clock.ts';
+import { type Clock, holdProcess, sleep, systemClock } from '../kernel/clock.ts';
 import { MeshError } from '../kernel/errors.ts';
 import { generateId } from '../kernel/ids.ts';
 import { compareKeys, keyAfter, STAMP_LENGTH, unleasedKey } from './keys.ts';
@@ -177,8 +177,9 @@ class SteadyStorage implements Storage {
     }
   }
 
+  /** Somebody may be waiting for the call that is tried again. */
   #pause(attempt: number): Promise<void> {
-    return sleep(this.clock, FIRST_DELAY_MS * 2 ** (attempt - 1));
+    return sleep(this.clock, FIRST_DELAY_MS * 2 ** (attempt - 1)).finally(holdProcess());
   }
 }
 
@@ -193,7 +194,8 @@ function committing(commit: Commit): Call<CommitResult> {
   return (storage) => storage.commit(commit);
 }
 
-function isTransient(error: unknown): boolean {
+/** What passes by itself. */
+export function isTransient(error: unknown): boolean {
   return MeshError.is(error) && error.details['transient'] === true;
 }
 

@@ -1,4 +1,4 @@
-import { type Clock, MAX_TIMER_MS, systemClock, type Timer } from '../kernel/clock.ts';
+import { type Clock, holdProcess, MAX_TIMER_MS, systemClock, type Timer } from '../kernel/clock.ts';
 import { describe } from '../kernel/describe.ts';
 import { MeshError } from '../kernel/errors.ts';
 import { checkedCommit } from '../storage/checked.ts';
@@ -205,13 +205,14 @@ class StorageBehindFaults implements FaultyStorage {
 
   #hold(ms: number): Promise<void> | undefined {
     if (this.#paused || this.#closing) return undefined;
-    return new Promise((resolve) => {
+    const release = holdProcess();
+    return new Promise<void>((resolve) => {
       const timer = this.clock.setTimeout(() => {
         this.#held.delete(timer);
         resolve();
       }, ms);
       this.#held.set(timer, resolve);
-    });
+    }).finally(release);
   }
 
   #release(): void {

@@ -427,8 +427,15 @@ export const MISTAKES = [
   {
     name: 'who joins the listeners hears what others are being told',
     file: 'src/storage/events/event-follower.ts',
-    find: "later(this.#newest(), this.#cursor ?? '')",
-    replace: 'this.#newest()',
+    find: 'listening.after = tail > cursor ? tail : cursor;',
+    replace: 'listening.after = String();',
     test: 'test/storage/events/event-log.test.ts',
+  },
+  {
+    name: 'a storage that is out of reach for a while ends whoever handles mail',
+    file: 'src/hub/messages/consumer.ts',
+    find: 'if (!isTransient(error)) throw error;',
+    replace: 'throw error;',
+    test: 'test/hub/messages/consumer.test.ts',
   },
 ];

@@ -192,3 +192,20 @@ describe('a commit in doubt', () => {
     }
   });
 });
+
+it('holds the process while a call is tried again, for whoever waits for it', async () => {
+  const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+  const clock = new VirtualClock();
+  const inner = new InMemoryStorage({ clock });
+  let failures = 1;
+  inner.list = () => {
+    if (failures-- > 0) throw new MeshError('unavailable', 'expected to be reached', { details: { transient: true } });
+    return [];
+  };
+  const before = timers();
+  const listing = steady(inner).list('p');
+  expect(timers()).toBe(before + 1);
+  await clock.advance(100);
+  expect(await listing).toEqual([]);
+  expect(timers()).toBe(before);
+});

@@ -1,7 +1,9 @@
-import type { Timer } from '../../kernel/clock.ts';
+import { holdProcess, type Timer } from '../../kernel/clock.ts';
 import { saidBy } from '../../kernel/describe.ts';
 import { MeshError } from '../../kernel/errors.ts';
 import { LazyController } from '../../kernel/lazy-controller.ts';
+import { isTransient } from '../../storage/steady-storage.ts';
+import { setHubAlarm } from '../alarm.ts';
 import type { HubCore } from '../hub-core.ts';
 import type { Claim } from './claims.ts';
 import type { Inbox, InboxParts } from './inbox.ts';
@@ -32,13 +34,15 @@ interface Rules {
 }
 
 const ERROR_LENGTH = 300;
+/** After a storage was out of reach. */
+const PAUSE_MS = 1000;
 const ACK: Settlement = { kind: 'ack' };
 /** Why a settlement may come too late. */
 const EXPECTED: ReadonlySet<string> = new Set(['stale_receipt', 'lease_lost', 'not_alive', 'closed']);
 
 /** Hands messages of an inbox to a handler, several at a time, until it is stopped or the session ends. */
 export class Consumer {
-  /** Resolves once it has stopped and nothing runs any more; rejects when the mailbox could not be read. */
+  /** Resolves once it has stopped and nothing runs any more; rejects when the mailbox could not be read, for more than a while. */
   readonly done: Promise<void>;
   readonly #inbox: Inbox;
   readonly #parts: InboxParts;
@@ -102,8 +106,22 @@ export class Consumer {
       return await this.#inbox.claim({ limit, types, signal: this.#stopping.signal });
     } catch (error) {
       if (this.#stopping.signal.aborted || this.#parts.signal?.aborted) return undefined;
-      throw error;
+      if (!isTransient(error)) throw error;
+      await this.#pause(error);
+      return [];
     }
+  }
+
+  /** A storage that is out of reach for a while is no reason to let mail lie. */
+  async #pause(error: unknown): Promise<void> {
+    const { core, actor } = this.#parts;
+    core.engine.report(error);
+    const signals = [this.#stopping.signal, actor.tenure?.signal, this.#parts.signal];
+    const alarm = setHubAlarm(core, { topics: [], signals, at: core.engine.now() + PAUSE_MS });
+    const release = holdProcess();
+    await alarm.ring;
+    release();
+    alarm.cancel();
   }
 
   #start(claim: Claim): void {

@@ -227,8 +227,9 @@ export class Settling implements ClaimHolder {
 
   #isOpen(order: Order): boolean {
     if (this.#open.has(order.claim) && !order.claim.answered) return true;
-    // A reply has settled it already, as was wished for.
-    if (this.#open.has(order.claim)) {
+    // A reply has settled it already: that was wished for, unless it was to come again.
+    const isDone = this.#open.has(order.claim) && order.settlement.kind !== 'nak' && order.settlement.kind !== 'term';
+    if (isDone) {
       this.#forget(order.claim);
       order.resolve();
     } else this.#fail(order);

@@ -9,7 +9,7 @@ export type WakeTopics = (event: StoredEvent) => readonly string[];
 
 interface Listening {
   /** What was committed before the listener came is not for it. */
-  readonly after: string;
+  after: string;
   /** The events that it hears of; left out, all. */
   readonly names: ReadonlySet<string> | undefined;
 }
@@ -28,6 +28,9 @@ export interface EventFollowerOptions {
   readonly report: ReportError;
   readonly pollIntervalMs: number;
 }
+
+/** Every cursor is digits. */
+const BEHIND_ALL = '~';
 
 /**
  * Follows the tail of the event log for everybody in this process who listens or waits: one read after a hint, or after
@@ -68,10 +71,10 @@ export class EventFollower {
 
   subscribe(listener: (event: LoggedEvent) => void, names?: ReadonlySet<string>): Unsubscribe {
     this.assertOpen();
-    // Also nothing that others are being told at this very moment.
-    const after = this.#following ? later(this.#newest(), this.#cursor ?? '') : '';
-    this.#listeners.set(listener, { after, names });
-    this.#start();
+    const listening: Listening = { after: '', names };
+    this.#listeners.set(listener, listening);
+    if (this.#following) this.#join(listening);
+    else this.#start();
     return () => {
       this.#listeners.delete(listener);
       this.#stopIfIdle();
@@ -150,31 +153,42 @@ export class EventFollower {
         this.#cursor = tail;
         return;
       }
-      this.#starting = tail
-        .then(
+      this.#startWhen(
+        tail.then(
           (cursor) => {
             this.#cursor ??= cursor;
           },
           (error: unknown) => this.#failed(error),
-        )
-        .finally(() => {
-          this.#starting = undefined;
-        });
+        ),
+      );
     } catch (error) {
       this.#failed(error);
     }
   }
 
-  /** The tail for a listener that joins others, where the store knows it at once; else it may hear of a little more. */
-  #newest(): string {
+  /** Nothing is passed on, and nothing committed by whoever asks, before this is known. */
+  #startWhen(known: Promise<void>): void {
+    const starting = Promise.all([this.#starting, known]).then(() => {
+      if (this.#starting === starting) this.#starting = undefined;
+    });
+    this.#starting = starting;
+  }
+
+  /** A listener that joins others: what is in the log by now is not for it, nor what others are being told just now. */
+  #join(listening: Listening): void {
+    const begin = (tail: string): void => {
+      const cursor = this.#cursor ?? '';
+      listening.after = tail > cursor ? tail : cursor;
+    };
     try {
       const tail = this.#reader.tail();
-      if (typeof tail === 'string') return tail;
-      tail.catch(() => {});
+      if (typeof tail === 'string') return begin(tail);
+      listening.after = BEHIND_ALL;
+      // Whoever follows reports what can't be read, at the next read.
+      this.#startWhen(tail.then(begin, () => begin('')));
     } catch {
-      // Whoever follows reports it at the next read.
+      begin('');
     }
-    return '';
   }
 
   #stopIfIdle(): void {
@@ -239,6 +253,8 @@ export class EventFollower {
         await this.#reader.assertKept(before);
         this.#soon();
       }
+      // Who has joined meanwhile may be about to learn from where on it hears.
+      while (this.#starting) await this.#starting;
       for (const record of page) this.#pass(record);
       this.#failing = false;
       this.#settle();
@@ -300,8 +316,4 @@ export class EventFollower {
     if (this.#timer) this.#clock.clearTimeout(this.#timer);
     this.#timer = this.#clock.setTimeout(() => this.#soon(), this.#pollIntervalMs);
   }
-}
-
-function later(a: string, b: string): string {
-  return a > b ? a : b;
 }

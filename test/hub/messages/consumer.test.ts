@@ -1,6 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import type { HandlerContext } from '../../../src/hub/messages/consumer.ts';
+import { createMesh, InMemoryStorage, MeshError } from '../../../src/index.ts';
+import { VirtualClock } from '../../../src/testing/virtual-clock.ts';
 import { bodiesOf, only, postOn, statesOf, toldOf } from '../../support/hub/post.ts';
+import { hooked } from '../../support/memory/observed.ts';
 import { isSettled, quiet, refusal, together } from '../../support/memory/worlds.ts';
 import { oddErrors } from '../../support/odd-errors.ts';
 import { storages } from '../../support/storages.ts';
@@ -26,6 +29,43 @@ function gated() {
     finish: (body: string) => gates.get(body)?.(),
   };
 }
+
+describe('a handler', () => {
+  it('outlives a storage that can not be reached for a while', async () => {
+    const clock = new VirtualClock();
+    const errors: unknown[] = [];
+    let isDown = false;
+    const fail = (): void => {
+      if (isDown) throw new MeshError('unavailable', 'expected to be reached', { details: { transient: true } });
+    };
+    const inner = new InMemoryStorage({ clock });
+    const storage = hooked(inner, { get: fail });
+    const elsewhere = createMesh({ storage: inner });
+    const send = (body: string) => elsewhere.hub.send({ from: 'bob', to: 'bob', body });
+    const mesh = createMesh({ storage, onError: (error) => errors.push(error) });
+    const bob = await quiet(mesh.registry, 'bob');
+    const seen: unknown[] = [];
+    const consumer = mesh.hub.inbox(bob).handle(({ body }) => {
+      seen.push(body);
+    });
+    await send('before');
+    await clock.advance(100);
+    isDown = true;
+    await send('meanwhile');
+    await clock.advance(2500);
+    expect(seen).toEqual(['before']);
+    expect(errors.every((error) => MeshError.is(error, 'unavailable'))).toBe(true);
+    expect(errors).not.toEqual([]);
+    isDown = false;
+    await send('after');
+    await clock.advance(60_000);
+    expect(seen.sort()).toEqual(['after', 'before', 'meanwhile']);
+    const stopping = consumer.stop();
+    await clock.advance(1000);
+    await stopping;
+    await mesh.close();
+  });
+});
 
 describe.each(storages)('a handler on %s', (_name, open) => {
   it('gets each message once, in order, and acks when it returns', async () => {

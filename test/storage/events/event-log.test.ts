@@ -53,12 +53,18 @@ describe.each(storages)('the event log on %s', (_name, open) => {
     };
     let stop = engine.log.subscribe(again);
     engine.log.subscribe(() => {});
+    const joined: string[] = [];
     await clock.advance(TIMEOUT_MS);
     await write(engine, 'first');
     await clock.advance(TIMEOUT_MS);
+    // What was committed and acknowledged before is not for whoever comes now, though it was not told yet.
     await write(engine, 'second');
+    engine.log.subscribe(({ name }) => joined.push(name));
+    await write(engine, 'third');
     await clock.advance(TIMEOUT_MS);
+    // When it came anew at the second, the third was there already.
     expect(heard).toEqual(['first', 'second']);
+    expect(joined).toEqual(['third']);
     await engine.close();
   });
 
