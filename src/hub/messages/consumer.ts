@@ -42,7 +42,7 @@ const EXPECTED: ReadonlySet<string> = new Set(['stale_receipt', 'lease_lost', 'n
 
 /** Hands messages of an inbox to a handler, several at a time, until it is stopped or the session ends. */
 export class Consumer {
-  /** Resolves once it has stopped and nothing runs any more; rejects when the mailbox could not be read, for more than a while. */
+  /** Resolves once it has stopped and nothing runs any more; rejects when the mailbox can not be read, and that is not expected to pass. */
   readonly done: Promise<void>;
   readonly #inbox: Inbox;
   readonly #parts: InboxParts;
