@@ -1,3 +1,4 @@
+import { onAbort } from '../kernel/on-abort.ts';
 import type { LoggedEvent } from '../storage/events/event-reader.ts';
 import type { HubCore } from './hub-core.ts';
 
@@ -31,12 +32,11 @@ export function setHubAlarm(core: HubCore, { topics, concerns, signals = [], at 
   const timer = at === undefined ? undefined : clock.setTimeout(resolve, Math.max(0, at - core.engine.now()));
   for (const signal of signals) {
     if (signal?.aborted) resolve();
-    signal?.addEventListener('abort', resolve, { once: true });
+    stops.push(onAbort(signal, resolve));
   }
   const cancel = (): void => {
     for (const stop of stops) stop();
     if (timer) clock.clearTimeout(timer);
-    for (const signal of signals) signal?.removeEventListener('abort', resolve);
   };
   return { ring, cancel };
 }

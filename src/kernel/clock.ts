@@ -1,4 +1,5 @@
 import { MeshError } from './errors.ts';
+import { onAbort } from './on-abort.ts';
 
 /** The longest delay a timer can have; a longer one would fire at once. */
 export const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -53,15 +54,14 @@ function unref(timer: unknown): Timer {
 export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(abortedBy(signal));
-    const onAbort = (): void => {
-      clock.clearTimeout(timer);
-      if (signal) reject(abortedBy(signal));
-    };
     const timer = clock.setTimeout(() => {
-      signal?.removeEventListener('abort', onAbort);
+      forget();
       resolve();
     }, ms);
-    signal?.addEventListener('abort', onAbort, { once: true });
+    const forget = onAbort(signal, () => {
+      clock.clearTimeout(timer);
+      if (signal) reject(abortedBy(signal));
+    });
   });
 }
 

@@ -1,5 +1,6 @@
 import { abortedBy, holdProcess } from '../kernel/clock.ts';
 import { MeshError } from '../kernel/errors.ts';
+import { onAbort } from '../kernel/on-abort.ts';
 import { sessionTopic } from '../registry/events.ts';
 import type { LoggedEvent } from '../storage/events/event-reader.ts';
 import { keyTopic, MEMORY_EVENTS } from './events.ts';
@@ -73,7 +74,7 @@ export async function waitForValue<Value>(
     isLate = true;
     wake();
   }, timeoutMs);
-  signal?.addEventListener('abort', wake);
+  stops.push(onAbort(signal, wake));
   try {
     await log.ready();
     for (let refused: number | undefined; ; ) {
@@ -106,7 +107,6 @@ export async function waitForValue<Value>(
   } finally {
     for (const stop of stops) stop();
     clock.clearTimeout(deadline);
-    signal?.removeEventListener('abort', wake);
     release();
   }
 }

@@ -1,3 +1,4 @@
+import { onAbort } from '../kernel/on-abort.ts';
 import type { Engine } from '../storage/engine.ts';
 import type { Unsubscribe } from '../storage/storage.ts';
 import { sessionTopic } from './events.ts';
@@ -29,11 +30,10 @@ export async function setAlarm({ clock, log }: Engine, { sessions, signals = [],
   const stops = sessions.map((session) => log.wakeOn(sessionTopic(session), resolve));
   stops.push(log.onClose(resolve));
   const timer = ms === undefined ? undefined : clock.setTimeout(resolve, Math.max(0, Math.min(ms, LOOK_MS)));
-  for (const signal of signals) signal?.addEventListener('abort', resolve, { once: true });
+  for (const signal of signals) stops.push(onAbort(signal, resolve));
   const cancel = (): void => {
     for (const stop of stops) stop();
     if (timer) clock.clearTimeout(timer);
-    for (const signal of signals) signal?.removeEventListener('abort', resolve);
   };
   await log.ready();
   return { ring, cancel };

@@ -2,6 +2,7 @@ import { holdProcess, type Timer } from '../../kernel/clock.ts';
 import { saidBy } from '../../kernel/describe.ts';
 import { MeshError } from '../../kernel/errors.ts';
 import { LazyController } from '../../kernel/lazy-controller.ts';
+import { onAbort } from '../../kernel/on-abort.ts';
 import { isTransient } from '../../storage/steady-storage.ts';
 import { setHubAlarm } from '../alarm.ts';
 import type { HubCore } from '../hub-core.ts';
@@ -63,13 +64,9 @@ export class Consumer {
     const stop = (): void => this.#stopping.abort(new MeshError('aborted', 'expected to go on, got the consumer stopped'));
     const abortAll = (): void => this.#abortAll(core);
     if (rules.signal?.aborted) stop();
-    rules.signal?.addEventListener('abort', stop, { once: true });
-    actor.tenure?.signal.addEventListener('abort', abortAll, { once: true });
-    const forget = core.onClose(abortAll);
+    const undo = [onAbort(rules.signal, stop), onAbort(actor.tenure?.signal, abortAll), core.onClose(abortAll)];
     this.done = this.#run().finally(() => {
-      forget();
-      rules.signal?.removeEventListener('abort', stop);
-      actor.tenure?.signal.removeEventListener('abort', abortAll);
+      for (const step of undo) step();
       if (this.#extension) core.engine.clock.clearTimeout(this.#extension);
     });
     // Whoever does not wait for its end is told by the hub's reporter.

@@ -1,5 +1,6 @@
 import { abortedBy, holdProcess } from '../../kernel/clock.ts';
 import { MeshError } from '../../kernel/errors.ts';
+import { onAbort } from '../../kernel/on-abort.ts';
 import { sessionTopic } from '../../registry/events.ts';
 import { stateOf } from '../../registry/session.ts';
 import { isOfOneCommit } from '../../storage/keys.ts';
@@ -144,14 +145,13 @@ class Wait {
         news();
       }),
       core.onClose(news),
+      onAbort(signal, news),
     ];
     const timer = clock.setTimeout(news, Math.max(0, until - core.engine.now()));
-    signal?.addEventListener('abort', news, { once: true });
     const release = holdProcess();
     this.#stop = () => {
       for (const stop of stops) stop();
       clock.clearTimeout(timer);
-      signal?.removeEventListener('abort', news);
       release();
     };
   }

@@ -2,6 +2,7 @@ import { holdProcess, sleep } from '../../kernel/clock.ts';
 import { MeshError } from '../../kernel/errors.ts';
 import { parse } from '../../kernel/inputs.ts';
 import type { JsonValue } from '../../kernel/json.ts';
+import { onAbort } from '../../kernel/on-abort.ts';
 import { sessionTopic } from '../../registry/events.ts';
 import type { LoggedEvent } from '../../storage/events/event-reader.ts';
 import { setHubAlarm } from '../alarm.ts';
@@ -118,8 +119,7 @@ export class TaskWorker {
       undo.push(deaths.enter(), store.core.onClose(onStop));
       undo.push(log.wakeOn(workTopic(id), (event) => this.#hear(event)));
       undo.push(log.wakeOn(sessionTopic(id), (event) => this.#hearOfSession(event)));
-      tenure?.signal.addEventListener('abort', onLost, { once: true });
-      this.#options.signal?.addEventListener('abort', onStop, { once: true });
+      undo.push(onAbort(tenure?.signal, onLost), onAbort(this.#options.signal, onStop));
       if (this.#options.signal?.aborted || tenure?.signal.aborted) this.#end();
       // Nothing is claimed before whoever called has its worker, to stop it.
       await store.core.nextTurn();
@@ -128,8 +128,6 @@ export class TaskWorker {
     } catch (error) {
       if (!store.core.closed) store.engine.report(error);
     } finally {
-      tenure?.signal.removeEventListener('abort', onLost);
-      this.#options.signal?.removeEventListener('abort', onStop);
       for (const step of undo) step();
     }
   }

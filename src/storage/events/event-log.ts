@@ -2,6 +2,7 @@ import { abortedBy, type Clock, holdProcess } from '../../kernel/clock.ts';
 import { describe } from '../../kernel/describe.ts';
 import { MeshError } from '../../kernel/errors.ts';
 import { acceptOwn, type JsonObject } from '../../kernel/json.ts';
+import { onAbort } from '../../kernel/on-abort.ts';
 import type { ReportError } from '../../kernel/report.ts';
 import type { MaybePromise, Put, Storage, Unsubscribe } from '../storage.ts';
 import { EventFollower, type WakeTopics } from './event-follower.ts';
@@ -136,10 +137,9 @@ export class EventLog {
 function held(promise: Promise<boolean>, signal: AbortSignal | undefined): Promise<boolean> {
   const release = holdProcess();
   return new Promise<boolean>((resolve, reject) => {
-    const onAbort = (): void => {
+    const forget = onAbort(signal, () => {
       if (signal) reject(abortedBy(signal));
-    };
-    signal?.addEventListener('abort', onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal?.removeEventListener('abort', onAbort));
+    });
+    promise.then(resolve, reject).finally(forget);
   }).finally(release);
 }
