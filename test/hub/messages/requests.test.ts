@@ -79,6 +79,16 @@ describe.each(storages)('a request on %s', (_name, open) => {
     expect(await inbox.receive()).toEqual([]);
   });
 
+  it.each(['nak', 'term'] as const)('that was answered can not be given back by %s', async (how) => {
+    const { hub, bob, ann } = await postOn(open);
+    const inbox = hub.inbox(bob);
+    await hub.send({ from: ann, to: 'bob' });
+    const delivery = only(await inbox.receive());
+    await hub.reply(delivery.message, { from: bob });
+    await expect(delivery[how]()).rejects.toMatchObject({ code: 'stale_receipt' });
+    expect(await inbox.receive()).toEqual([]);
+  });
+
   it('is found by its newest claim, whichever inbox had claims first', async () => {
     const { hub, clock, bob, ann } = await postOn(open);
     const [patient, hasty] = [hub.inbox(bob, { visibilityMs: 60_000 }), hub.inbox(bob, { visibilityMs: 1000 })];
