@@ -15,9 +15,9 @@ export function onAbort(signal: AbortSignal | undefined, callback: () => void): 
   const { callbacks, listener } = waiting;
   callbacks.add(callback);
   return () => {
-    if (!callbacks.delete(callback) || callbacks.size > 0 || bySignal.get(signal) !== waiting) return;
+    if (!callbacks.delete(callback) || callbacks.size > 0) return;
     signal.removeEventListener('abort', listener);
-    bySignal.delete(signal);
+    if (bySignal.get(signal) === waiting) bySignal.delete(signal);
   };
 }
 
