@@ -28,8 +28,9 @@ export type { CollaborationHubOptions, HubEvents, HubRules, HubStats } from './h
 export type { MailboxMessage } from './hub/messages/browsing.ts';
 export type { Consumer, HandlerContext, MessageHandler } from './hub/messages/consumer.ts';
 export type { DeadLetter } from './hub/messages/dead-letters.ts';
+export type { Delivery } from './hub/messages/delivery.ts';
 export type { DeadReason, MessageEvents } from './hub/messages/events.ts';
-export type { Delivery, Inbox } from './hub/messages/inbox.ts';
+export type { Inbox } from './hub/messages/inbox.ts';
 export type { Message, MessageState, MessageTarget, MessageType } from './hub/messages/message.ts';
 export type {
   BroadcastOptions,

@@ -49,9 +49,19 @@ export class Partition extends SortedMap<Entry> {
     return this.#plain ? key : orderOf(key);
   }
 
-  /** The first entries of a range. */
-  page({ start, end }: KeyRange, most: number): Entry[] {
-    return this.first(start && this.orderOf(start), end && this.orderOf(end), most);
+  /** Up to `most` records of a range that have not expired at a time, in order or reverse. */
+  live(range: KeyRange, most: number, at: number, reverse = false): readonly Entry[] {
+    if (!reverse) {
+      const first = this.first(range.start && this.orderOf(range.start), range.end && this.orderOf(range.end), most);
+      // Nearly always: what has expired is removed soon.
+      if (first.every((entry) => isLive(entry, at))) return first;
+    }
+    const found: Entry[] = [];
+    this.visit(range, reverse, (entry) => {
+      if (isLive(entry, at)) found.push(entry);
+      return found.length < most;
+    });
+    return found;
   }
 
   /** Calls back with the entries of a range, in order or reverse, until one answers `false`. */

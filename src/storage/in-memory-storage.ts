@@ -12,7 +12,6 @@ import type {
   CommitResult,
   Delete,
   Hint,
-  KeyRange,
   ListRange,
   Put,
   Storage,
@@ -82,10 +81,7 @@ export class InMemoryStorage implements Storage {
     this.#assertOpen();
     checkList(partition, range);
     const { limit = LIMITS.page, reverse = false, values = true } = range;
-    const found = this.#partitions.get(partition);
-    if (!found) return [];
-    const now = this.clock.now();
-    const entries = reverse ? liveOf(found, range, limit, now, true) : firstOf(found, range, limit, now);
+    const entries = this.#partitions.get(partition)?.live(range, limit, this.clock.now(), reverse) ?? [];
     return entries.map((entry) => recordOf(entry, values ? entry.value : null));
   }
 
@@ -187,12 +183,13 @@ export class InMemoryStorage implements Storage {
       if (found) this.#remove(found, change);
       return;
     }
-    for (const found of this.#first(entry.partition, entry, entry.limit, change.at)) this.#remove(found, change);
+    const found = this.#partitions.get(entry.partition)?.live(entry, entry.limit, change.at) ?? [];
+    for (const each of found) this.#remove(each, change);
   }
 
   #take({ from, to, limit, leaseMs, ...range }: Take, change: Change): void {
-    const found = this.#first(from, range, limit, change.at);
-    if (found.length === 0) return;
+    const found = this.#partitions.get(from)?.live(range, limit, change.at);
+    if (!found || found.length === 0) return;
     for (const entry of found) this.#remove(entry, change);
     let target = this.#partition(to);
     for (const entry of found) {
@@ -229,11 +226,6 @@ export class InMemoryStorage implements Storage {
       this.#expire(entry, expiresAt);
       change.touched(partition);
     } else this.#added(appended ?? kept.insert(key, value, change.revision), expiresAt, change);
-  }
-
-  #first(name: string, range: KeyRange, limit: number, at: number): readonly Entry[] {
-    const partition = this.#partitions.get(name);
-    return partition ? firstOf(partition, range, limit, at) : [];
   }
 
   #partition(name: string): Partition {
@@ -312,20 +304,4 @@ export class InMemoryStorage implements Storage {
     }
     return { committed: false, conflicts };
   }
-}
-
-/** The first records of a range that have not expired. */
-function firstOf(partition: Partition, range: KeyRange, limit: number, at: number): Entry[] {
-  const first = partition.page(range, limit);
-  // Nearly always: what has expired is removed soon.
-  return first.every((entry) => isLive(entry, at)) ? first : liveOf(partition, range, limit, at, false);
-}
-
-function liveOf(partition: Partition, range: KeyRange, limit: number, at: number, reverse: boolean): Entry[] {
-  const found: Entry[] = [];
-  partition.visit(range, reverse, (entry) => {
-    if (isLive(entry, at)) found.push(entry);
-    return found.length < limit;
-  });
-  return found;
 }

@@ -63,13 +63,7 @@ class SteadyStorage implements Storage {
   }
 
   get(addresses: readonly Address[]): MaybePromise<(StoredRecord | undefined)[]> {
-    this.#assertOpen();
-    try {
-      const records = this.#storage.get(addresses);
-      return records instanceof Promise ? this.#caught(records, getting(addresses)) : records;
-    } catch (error) {
-      return this.#again(getting(addresses), 1, error);
-    }
+    return this.#attempt((storage) => storage.get(addresses));
   }
 
   list(partition: string, range?: ListRange): MaybePromise<StoredRecord[]> {
@@ -77,14 +71,7 @@ class SteadyStorage implements Storage {
   }
 
   commit(commit: Commit): MaybePromise<CommitResult> {
-    if (this.#storage.uncertain) return this.#commitCertainly(commit);
-    this.#assertOpen();
-    try {
-      const result = this.#storage.commit(commit);
-      return result instanceof Promise ? this.#caught(result, committing(commit)) : result;
-    } catch (error) {
-      return this.#again(committing(commit), 1, error);
-    }
+    return this.#storage.uncertain ? this.#commitCertainly(commit) : this.#attempt((storage) => storage.commit(commit));
   }
 
   watch(listener: (hint: Hint) => void): Unsubscribe {
@@ -101,21 +88,17 @@ class SteadyStorage implements Storage {
   }
 
   /** Calls at once, and goes on asynchronously only when the answer is a promise or a transient failure. */
-  #attempt<T>(call: Call<T>, attempt = 1): MaybePromise<T> {
+  #attempt<T>(call: (storage: Storage) => MaybePromise<T>, attempt = 1): MaybePromise<T> {
     this.#assertOpen();
     try {
       const answer = call(this.#storage);
-      return answer instanceof Promise ? this.#caught(answer, call, attempt) : answer;
+      return answer instanceof Promise ? answer.catch((error: unknown) => this.#again(call, attempt, error)) : answer;
     } catch (error) {
       return this.#again(call, attempt, error);
     }
   }
 
-  #caught<T>(answer: Promise<T>, call: Call<T>, attempt = 1): Promise<T> {
-    return answer.catch((error: unknown) => this.#again(call, attempt, error));
-  }
-
-  #again<T>(call: Call<T>, attempt: number, error: unknown): Promise<T> {
+  #again<T>(call: (storage: Storage) => MaybePromise<T>, attempt: number, error: unknown): Promise<T> {
     if (attempt === TRANSIENT_ATTEMPTS || !isTransient(error)) throw error;
     return this.#pause(attempt).then(() => this.#attempt(call, attempt + 1));
   }
@@ -181,17 +164,6 @@ class SteadyStorage implements Storage {
   #pause(attempt: number): Promise<void> {
     return sleep(this.clock, FIRST_DELAY_MS * 2 ** (attempt - 1)).finally(holdProcess());
   }
-}
-
-/** What is called again. The two that are called most are made only when they must be. */
-type Call<T> = (storage: Storage) => MaybePromise<T>;
-
-function getting(addresses: readonly Address[]): Call<(StoredRecord | undefined)[]> {
-  return (storage) => storage.get(addresses);
-}
-
-function committing(commit: Commit): Call<CommitResult> {
-  return (storage) => storage.commit(commit);
 }
 
 /** What passes by itself. */

@@ -128,8 +128,8 @@ function commonOptions(options: unknown, fields: Fields): CommonOptions | undefi
     const { from, to, type, subject, body, data, priority = 'medium', timeoutMs } = options as Record<string, unknown>;
     // A field that is not enumerable, such as the getter of a class, is read by the policies too.
     const { idempotencyKey, ttlMs, threadId, headers, requireAlive, signal } = options as Record<string, unknown>;
-    const others = idempotencyKey ?? ttlMs ?? threadId ?? headers ?? requireAlive ?? signal;
-    if (others !== undefined && others !== null) return undefined;
+    if (idempotencyKey !== undefined || ttlMs !== undefined || threadId !== undefined) return undefined;
+    if (headers !== undefined || requireAlive !== undefined || signal !== undefined) return undefined;
     if (!isCommonRef(from) || (to !== undefined && !isCommonRef(to))) return undefined;
     if (type !== undefined && !TYPES.has(type)) return undefined;
     if (subject !== undefined && !(typeof subject === 'string' && PLAIN_LINE.test(subject))) return undefined;

@@ -8,25 +8,11 @@ import { setHubAlarm } from '../alarm.ts';
 import type { Actor, HubCore } from '../hub-core.ts';
 import type { Claim, Claims } from './claims.ts';
 import { Consumer, type MessageHandler } from './consumer.ts';
+import { ClaimedDelivery, type Delivery } from './delivery.ts';
 import { ANY_MAILBOX, mailboxTopic } from './events.ts';
-import type { Message, MessageType } from './message.ts';
-import { EXTEND_MS, HANDLE, type HandleOptions, NAK, REASON, RECEIVE, type ReceiveOptions } from './message-inputs.ts';
+import type { MessageType } from './message.ts';
+import { HANDLE, type HandleOptions, RECEIVE, type ReceiveOptions } from './message-inputs.ts';
 import type { Settling } from './settling.ts';
-
-/** One message, claimed for whoever holds this. Settle it once; unsettled it comes back when the claim lapses. */
-export interface Delivery {
-  readonly message: Message;
-  /** 1 for the first delivery. */
-  readonly attempt: number;
-  /** It is done. @throws MeshError `stale_receipt` (the claim has lapsed, or it was settled), `not_alive`, `lease_lost` */
-  ack(): Promise<void>;
-  /** To be delivered again, `delayMs` from now (default at once); into the dead letters after too many deliveries. */
-  nak(options?: { readonly delayMs?: number | undefined; readonly reason?: string | undefined }): Promise<void>;
-  /** Never to be delivered again: into the dead letters, with the reason. */
-  term(reason?: string): Promise<void>;
-  /** The claim lasts so many milliseconds from now. */
-  extend(ms: number): Promise<void>;
-}
 
 export interface InboxParts {
   readonly core: HubCore;
@@ -97,7 +83,7 @@ export class Inbox {
 
   #deliveries(claims: readonly Claim[] | undefined): Delivery[] {
     if (!claims) this.#assertHeld();
-    return (claims ?? []).map((claim) => this.#delivery(claim));
+    return (claims ?? []).map((claim) => new ClaimedDelivery(claim, this.#parts.settling));
   }
 
   /**
@@ -119,7 +105,7 @@ export class Inbox {
     for (;;) {
       const claims = await this.claim({ limit: 1 });
       if (!claims) return;
-      for (const claim of claims) yield this.#delivery(claim);
+      for (const claim of claims) yield new ClaimedDelivery(claim, this.#parts.settling);
       await this.#yield();
     }
   }
@@ -301,42 +287,5 @@ export class Inbox {
     if (this.#given % YIELD_AFTER !== 0 && now - this.#yieldedAt < YIELD_MS) return;
     await core.nextTurn();
     this.#yieldedAt = core.engine.now();
-  }
-
-  #delivery(claim: Claim): Delivery {
-    return new ClaimedDelivery(claim, this.#parts.settling);
-  }
-}
-
-const ACK = { kind: 'ack' } as const;
-
-class ClaimedDelivery implements Delivery {
-  readonly message: Message;
-  readonly attempt: number;
-  readonly #claim: Claim;
-  readonly #settling: Settling;
-
-  constructor(claim: Claim, settling: Settling) {
-    this.message = claim.message;
-    this.attempt = claim.tally.deliveries + 1;
-    this.#claim = claim;
-    this.#settling = settling;
-  }
-
-  // Getters, so that who takes a delivery apart has functions that still know it, and nobody else pays for them.
-  get ack(): Delivery['ack'] {
-    return () => this.#settling.settle(this.#claim, ACK);
-  }
-
-  get nak(): Delivery['nak'] {
-    return async (options = {}) => this.#settling.settle(this.#claim, { kind: 'nak', ...parse(NAK, options, 'options') });
-  }
-
-  get term(): Delivery['term'] {
-    return async (reason) => this.#settling.settle(this.#claim, { kind: 'term', reason: parse(REASON, reason, 'reason') });
-  }
-
-  get extend(): Delivery['extend'] {
-    return async (ms) => this.#settling.settle(this.#claim, { kind: 'extend', ms: parse(EXTEND_MS, ms, 'ms') });
   }
 }

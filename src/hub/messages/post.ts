@@ -3,7 +3,7 @@ import type { Draft } from '../../storage/draft.ts';
 import type { Engine } from '../../storage/engine.ts';
 import { STAMP_LENGTH, stampBehind } from '../../storage/keys.ts';
 import { OwnPut } from '../../storage/own-put.ts';
-import type { Address, Delete, KeyRange, Put, StoredRecord } from '../../storage/storage.ts';
+import type { Address, Delete, KeyRange, StoredRecord } from '../../storage/storage.ts';
 import { mailPartition, readyPut } from './mailbox.ts';
 import { isShared, type MailRecord, type MessagePlace, mailBytesAtMost } from './message.ts';
 
@@ -17,7 +17,7 @@ const DUE_OFFSET = 2;
  */
 export function stageMail(draft: Draft, { due }: Engine, mailbox: string, record: MailRecord, queued: boolean): number {
   const position = draft.puts.length;
-  draft.puts.push(mailPut(mailbox, record));
+  draft.puts.push(new OwnPut(mailPartition(mailbox), '', record, mailBytesAtMost(record), true));
   if (queued) {
     draft.puts.push(readyPut(mailbox, record.priority));
     if (record.expiresAt !== undefined) draft.puts.push(due.putStamped(record.expiresAt, MAIL_DUE, `${mailbox}!`));
@@ -27,10 +27,6 @@ export function stageMail(draft: Draft, { due }: Engine, mailbox: string, record
     draft.puts.push({ partition: THREADS, key: threadPrefix(record.threadId), value: acceptOwn([mailbox, back]), stamped: true });
   }
   return position;
-}
-
-export function mailPut(mailbox: string, record: MailRecord): Put {
-  return new OwnPut(mailPartition(mailbox), '', record, mailBytesAtMost(record), true);
 }
 
 /** Where the due entry of a message that expires is, as long as it is to be delivered. */

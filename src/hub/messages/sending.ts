@@ -9,15 +9,14 @@ import {
   type Committed,
   type Conflicted,
   type MaybePromise,
-  type Put,
   whenDone,
 } from '../../storage/storage.ts';
 import type { Actor, HubCore } from '../hub-core.ts';
 import { sentEventPut } from './events.ts';
-import { readyPartition, readyPut, stampAt } from './mailbox.ts';
+import { readyPartition, stampAt } from './mailbox.ts';
 import { type Message, type MessageRecord, messageIdOf, viewOf } from './message.ts';
 import type { Once } from './once.ts';
-import { mailPut, stageMail } from './post.ts';
+import { stageMail } from './post.ts';
 import { assertNotOver, assertReachable, type Routes, type Standing } from './routes.ts';
 
 /** What became of a send. */
@@ -120,15 +119,16 @@ export class Sending {
 
   #stageAndCommit(outgoing: Outgoing, standing: Standing): MaybePromise<SendResult | undefined> {
     assertReachable(standing, outgoing.requireAlive ?? false);
-    const { actor, session, record } = outgoing;
-    const sender = this.#senderChecks(actor, session);
-    const checks = this.#checks(outgoing, standing, sender ?? NO_CHECKS);
-    if (sender && this.#isPlain(outgoing, standing)) {
-      const puts = [mailPut(session, record), readyPut(session, record.priority), this.#sentEvent(session, record, 0)];
-      return this.#commit(outgoing, standing, new Draft({ checks, puts }), 0);
-    }
-    const draft = new Draft({ checks });
-    const staged = this.#stage(draft, outgoing, standing, sender !== undefined);
+    const { actor, session } = outgoing;
+    // A session may write to itself; its lease is checked already, then.
+    const sender = !actor.tenure && actor.id === session ? NO_CHECKS : this.#senderChecks(actor);
+    if (sender instanceof Promise) return sender.then((checks) => this.#commitUnder(checks, outgoing, standing));
+    return this.#commitUnder(sender, outgoing, standing);
+  }
+
+  #commitUnder(sender: readonly Check[], outgoing: Outgoing, standing: Standing): MaybePromise<SendResult | undefined> {
+    const draft = new Draft({ checks: this.#checks(outgoing, standing, sender) });
+    const staged = this.#stage(draft, outgoing, standing);
     if (staged instanceof Promise) return staged.then((position) => this.#commit(outgoing, standing, draft, position));
     return this.#commit(outgoing, standing, draft, staged);
   }
@@ -160,17 +160,8 @@ export class Sending {
    * Stages who sends: a handle must hold its lease; an id must not be that of a session that is over.
    * @throws MeshError `not_found`, `not_alive`
    */
-  stageSender(draft: Draft, { id, tenure }: Actor): MaybePromise<void> {
-    if (tenure) {
-      draft.checks.push(this.#core.sessions.leaseCheck(id, tenure.leaseRevision));
-      return undefined;
-    }
-    const known = this.#routes.standing(id);
-    const stage = (standing: Standing): void => {
-      assertNotOver(standing);
-      draft.checks.push(...standing.checks);
-    };
-    return known instanceof Promise ? known.then(stage) : stage(known);
+  stageSender(draft: Draft, actor: Actor): MaybePromise<void> {
+    return whenDone(this.#senderChecks(actor), (checks) => void draft.checks.push(...checks));
   }
 
   /** Stages that a mailbox takes one more. */
@@ -213,24 +204,12 @@ export class Sending {
     return false;
   }
 
-  /** Most messages: nothing is staged but the message, its reference and its event. */
-  #isPlain({ actor, record, queued, idempotencyKey, also }: Outgoing, standing: Standing): boolean {
-    if (!queued || also || idempotencyKey !== undefined || standing.marker === null) return false;
-    return record.threadId === undefined && record.expiresAt === undefined && this.#routes.isTalking(actor.id, standing);
-  }
-
-  #sentEvent(session: string, record: MessageRecord, position: number): Put {
-    return sentEventPut(this.#core.engine.now(), session, record, position);
-  }
-
-  /** What must hold of whoever sends; nothing where that has to be read first. */
-  #senderChecks({ id, tenure }: Actor, session: string): readonly Check[] | undefined {
+  #senderChecks({ id, tenure }: Actor): MaybePromise<readonly Check[]> {
     if (tenure) return [this.#core.sessions.leaseCheck(id, tenure.leaseRevision)];
-    // A session may write to itself; its lease is checked already, then.
-    if (id === session) return NO_CHECKS;
-    const known = this.#routes.remembered(id);
-    if (known) assertNotOver(known);
-    return known?.checks;
+    return whenDone(this.#routes.standing(id), (standing) => {
+      assertNotOver(standing);
+      return standing.checks;
+    });
   }
 
   /** What must hold of the recipient, its mailbox and the sender. */
@@ -248,17 +227,17 @@ export class Sending {
   }
 
   /** Answers the position of the message. */
-  #stage(draft: Draft, outgoing: Outgoing, standing: Standing, isSenderStaged: boolean): MaybePromise<number> {
+  #stage(draft: Draft, outgoing: Outgoing, standing: Standing): MaybePromise<number> {
     const { actor, session, record, queued, idempotencyKey, also } = outgoing;
+    const { engine } = this.#core;
     if (standing.marker === null) this.#routes.stageMarker(draft, session);
-    const position = stageMail(draft, this.#core.engine, session, record, queued);
-    draft.puts.push(this.#sentEvent(session, record, position));
+    const position = stageMail(draft, engine, session, record, queued);
+    draft.puts.push(sentEventPut(engine.now(), session, record, position));
     if (idempotencyKey !== undefined) {
       this.#once.stage(draft, actor.id, idempotencyKey, { mailbox: session, position, recipients: [session], total: 1 });
     }
-    const sender = isSenderStaged ? undefined : this.stageSender(draft, actor);
-    if (!sender && !also && this.#routes.isTalking(actor.id, standing)) return position;
-    const staged = whenDone(sender, () => whenDone(this.#routes.stageTalk(draft, actor.id, standing), () => also?.(draft)));
+    if (!also && this.#routes.isTalking(actor.id, standing)) return position;
+    const staged = whenDone(this.#routes.stageTalk(draft, actor.id, standing), () => also?.(draft));
     return whenDone(staged, () => position);
   }
 

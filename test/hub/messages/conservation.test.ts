@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { SqliteStorage } from '../../../src/adapters/sqlite/index.ts';
-import type { Delivery } from '../../../src/hub/messages/inbox.ts';
+import type { Delivery } from '../../../src/hub/messages/delivery.ts';
 import { MeshError } from '../../../src/kernel/errors.ts';
 import { createMesh, type Mesh } from '../../../src/mesh.ts';
 import { InMemoryStorage } from '../../../src/storage/in-memory-storage.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Delivery } from '../../../src/hub/messages/inbox.ts';
+import type { Delivery } from '../../../src/hub/messages/delivery.ts';
 import { withFaults } from '../../../src/testing/faults.ts';
 import { bodiesOf, eventsOf, only, postOn, statesOf, toldOf } from '../../support/hub/post.ts';
 import { isSettled, outcomeOf, passUntil, quiet, refusal, together } from '../../support/memory/worlds.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Delivery } from '../../../src/hub/messages/inbox.ts';
+import type { Delivery } from '../../../src/hub/messages/delivery.ts';
 import type { Commit } from '../../../src/storage/storage.ts';
 import { only, postOn, statesOf } from '../../support/hub/post.ts';
 import { hooked } from '../../support/memory/observed.ts';

@@ -1,4 +1,4 @@
-import type { Delivery } from '../../../src/hub/messages/inbox.ts';
+import type { Delivery } from '../../../src/hub/messages/delivery.ts';
 import type { Assignment } from '../../../src/hub/tasks/assignment.ts';
 import type { Collaboration, Mesh, SessionHandle } from '../../../src/index.ts';
 

@@ -1,6 +1,6 @@
 import type { CollaborationHub } from '../../../src/hub/collaboration-hub.ts';
 import type { MailboxMessage } from '../../../src/hub/messages/browsing.ts';
-import type { Delivery } from '../../../src/hub/messages/inbox.ts';
+import type { Delivery } from '../../../src/hub/messages/delivery.ts';
 import type { MessageState } from '../../../src/hub/messages/message.ts';
 import type { SendOptions } from '../../../src/hub/messages/message-inputs.ts';
 import type { Mesh, MeshOptions } from '../../../src/mesh.ts';
