@@ -97,29 +97,6 @@ export function acceptOwn(record: object): JsonValue {
   return record as JsonValue;
 }
 
-/**
- * The same of a flat record, with nothing walked: whoever calls knows how many bytes of JSON it takes at most besides
- * the accepted values `inside` it, and has frozen its lists. For what is made most often.
- */
-export function acceptFlat(record: object, bytes: number, ...inside: readonly (JsonValue | undefined)[]): JsonValue {
-  if (Acceptance.has(record)) return record as JsonValue;
-  const mark = { bytesAtMost: bytes, parts: FLAT_PARTS, height: FLAT_HEIGHT };
-  for (const value of inside) {
-    if (value === undefined) continue;
-    const known = typeof value === 'object' && value !== null ? Acceptance.of(value) : undefined;
-    mark.bytesAtMost += known?.bytesAtMost ?? jsonBytesAtMost(value);
-    mark.parts += known?.parts ?? 0;
-    if (known && known.height >= mark.height) mark.height = known.height + 1;
-  }
-  new Acceptance(record, mark);
-  Object.freeze(record);
-  return record as JsonValue;
-}
-
-/** A flat record has no more fields and list items than this, and no list in a list. */
-const FLAT_PARTS = 256;
-const FLAT_HEIGHT = 2;
-
 /** An upper bound of the size of a text as UTF-8 JSON. */
 export function textBytesAtMost(text: string | undefined): number {
   return text === undefined ? 0 : text.length * MAX_UNIT_BYTES + 2;
@@ -130,6 +107,11 @@ export function jsonBytesAtMost(value: JsonValue): number {
   if (typeof value === 'string') return textBytesAtMost(value);
   if (typeof value !== 'object' || value === null) return MAX_NUMBER_BYTES;
   return Acceptance.bytesOf(value) ?? utf8Length(JSON.stringify(value));
+}
+
+/** The same where it costs nothing: of what was accepted as a whole. */
+export function knownBytesAtMost(value: object): number | undefined {
+  return Acceptance.bytesOf(value);
 }
 
 /** The length of a string in UTF-8. */
@@ -145,11 +127,13 @@ class Pass {
   parts = 0;
   height = 0;
   readonly #maxBytes: number;
+  readonly #mostBound: number;
   readonly #maxDepth: number;
   readonly #maxParts: number;
 
   constructor(maxBytes = Number.POSITIVE_INFINITY, maxDepth = Number.POSITIVE_INFINITY, maxParts = Number.POSITIVE_INFINITY) {
     this.#maxBytes = maxBytes;
+    this.#mostBound = maxBytes * BOUND_TO_SIZE;
     this.#maxDepth = maxDepth;
     this.#maxParts = maxParts;
   }
@@ -248,7 +232,7 @@ class Pass {
   }
 
   #exceeds(more: number): boolean {
-    return this.bytesAtMost / BOUND_TO_SIZE + more > this.#maxBytes;
+    return this.bytesAtMost + more * BOUND_TO_SIZE > this.#mostBound;
   }
 
   #array(source: readonly unknown[], depth: number): JsonValue[] | undefined {

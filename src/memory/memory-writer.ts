@@ -1,5 +1,4 @@
 import { MeshError } from '../kernel/errors.ts';
-import { acceptFlat, acceptOwn } from '../kernel/json.ts';
 import { stepAside } from '../kernel/step-aside.ts';
 import { Fence } from '../registry/fence.ts';
 import type { SessionRef } from '../registry/session-inputs.ts';
@@ -14,8 +13,6 @@ import { currentOf, nextVersion, stageEntry, stageRemoval } from './staging.ts';
 /** What is made of the version before: what a caller gives, and what stays. */
 export type Made = Content & Pick<EntryRecord, 'expiresAt' | 'owner'>;
 
-/** What an entry takes besides its value, tags, metadata and owner: names, numbers, and the id of a session. */
-const ENTRY_BYTES = 512;
 /** Nobody loses this often in a row while others move on. */
 const ATTEMPTS = 1000;
 
@@ -102,8 +99,7 @@ export class MemoryWriter {
     const record: { -readonly [Name in keyof EntryRecord]: EntryRecord[Name] } = { value, version, type, tags, at, metadata };
     if (session !== undefined) record.session = session;
     if (expiresAt !== undefined) record.expiresAt = expiresAt;
-    if (owner !== undefined) record.owner = owner;
-    acceptFlat(record, ENTRY_BYTES, value, tags, metadata, owner && acceptOwn(owner));
+    if (owner !== undefined) record.owner = Object.freeze(owner);
     stageEntry(draft, this.#store, head, record);
     const committing = this.#commit(draft, tenure);
     if (committing instanceof Promise) return committing.then((isCommitted) => (isCommitted ? entryOf(key, record) : LOST));

@@ -1,9 +1,11 @@
-import { type JsonValue, textBytesAtMost } from '../kernel/json.ts';
+import { jsonBytesAtMost, type JsonValue, knownBytesAtMost, textBytesAtMost } from '../kernel/json.ts';
+import { LIMITS } from '../storage/checked.ts';
 import type { Versioned } from '../storage/collection.ts';
 import type { Draft } from '../storage/draft.ts';
 import { eventPut } from '../storage/events/event-reader.ts';
 import { padded } from '../storage/keys.ts';
-import { type EntryRecord, type TombstoneRecord, type VersionRecord, withoutValue } from './entry.ts';
+import { OwnPut } from '../storage/own-put.ts';
+import { type EntryRecord, isTombstone, type TombstoneRecord, type VersionRecord, withoutValue } from './entry.ts';
 import type { MemoryEvents } from './events.ts';
 import { type Head, type Lapse, type MemoryStore, ownerName } from './memory-store.ts';
 
@@ -11,13 +13,17 @@ import { type Head, type Lapse, type MemoryStore, ownerName } from './memory-sto
 export const EXPIRY = 'memory';
 export const OWNERS = 'memory-owner';
 
+/** What a version takes besides its value, tags and metadata: names, numbers, the ids of a session and its incarnation. */
+const VERSION_BYTES = 1024;
 /** What an event takes besides the namespace and the key: names, numbers and the id of a session. */
 const EVENT_BYTES = 512;
 
 /** How soon after its end the entries of a session are removed. Until then they are not seen any more. */
 const OWNER_CHECK_MS = 5000;
-/** Versions that one write removes at most, so that a history that is to be shorter shrinks as it is written. */
-const TRIMMED_AT_ONCE = 4;
+/** A long history is trimmed each time that such a part of it is too old, which until then nobody is told of. */
+const TRIMMED_PART = 12;
+/** Versions that go for each that comes, at most, so that a history that is to be shorter shrinks as it is written. */
+const TRIMMED_PER_WRITE = 4;
 
 /** The entry that counts: not one that is gone without having been removed. */
 export function currentOf({ entry, lapse }: Head): EntryRecord | undefined {
@@ -34,9 +40,10 @@ export function nextVersion({ entry, tombstone, lapse }: Head): number {
 export function stageEntry(draft: Draft, store: MemoryStore, head: Head, next: EntryRecord): void {
   const { key, entry, tombstone, lapse, checks } = head;
   draft.checks.push(...checks);
-  if (entry) store.entries.replace(draft, entry, next);
+  const bytes = bytesAtMost(next);
+  if (entry) store.entries.replace(draft, entry, next, bytes);
   else {
-    store.entries.create(draft, key, next);
+    store.entries.create(draft, key, next, bytes);
     draft.checks.push({ ...store.tombstoneAddress(key), revision: tombstone?.revision ?? null });
     if (tombstone) draft.deletes.push(store.tombstoneAddress(key));
   }
@@ -107,9 +114,19 @@ function stageHistory(
   const oldest = newest + 1 - store.historyPerKey;
   for (const version of before) {
     if (version.version >= oldest)
-      draft.puts.push({ partition, key: padded(version.version), value: version as unknown as JsonValue });
+      draft.puts.push(new OwnPut(partition, padded(version.version), version, bytesAtMost(version), false));
   }
-  if (oldest > 1) draft.deletes.push({ partition, end: padded(oldest), limit: TRIMMED_AT_ONCE });
+  const every = Math.ceil(store.historyPerKey / TRIMMED_PART);
+  const isTrimmed = Math.floor(newest / every) > Math.floor((newest - before.length) / every);
+  const limit = Math.min(TRIMMED_PER_WRITE * every, LIMITS.page);
+  if (oldest > 1 && isTrimmed) draft.deletes.push({ partition, end: padded(oldest), limit });
+}
+
+/** What was read from a file was accepted as a whole, and its parts were not. */
+function bytesAtMost(version: VersionRecord): number {
+  if (isTombstone(version)) return VERSION_BYTES;
+  const { value, tags, metadata } = version;
+  return knownBytesAtMost(version) ?? VERSION_BYTES + jsonBytesAtMost(value) + jsonBytesAtMost(tags) + jsonBytesAtMost(metadata);
 }
 
 function stageEvent(

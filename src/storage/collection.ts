@@ -1,6 +1,7 @@
 import { MeshError } from '../kernel/errors.ts';
 import { acceptOwn } from '../kernel/json.ts';
 import type { Draft } from './draft.ts';
+import { OwnPut } from './own-put.ts';
 import type { Address, MaybePromise, Storage } from './storage.ts';
 import { whenDone } from './storage.ts';
 
@@ -69,16 +70,19 @@ export class Collection<T, Names extends string = never> {
     );
   }
 
-  /** Stages a new record; the commit conflicts if there is one of this id. */
-  create(draft: Draft, id: string, value: T): void {
+  /**
+   * Stages a new record; the commit conflicts if there is one of this id.
+   * @param bytesAtMost what it takes as JSON, where that is known: then it is not walked
+   */
+  create(draft: Draft, id: string, value: T, bytesAtMost?: number): void {
     draft.checks.push({ partition: this.#name, key: id, revision: null });
-    this.#put(draft, id, value, undefined);
+    this.#put(draft, id, value, undefined, bytesAtMost);
   }
 
-  /** Stages a new value; the commit conflicts unless the record is still as it was read. */
-  replace(draft: Draft, previous: Versioned<T>, value: T): void {
+  /** Stages a new value, as `create`; the commit conflicts unless the record is still as it was read. */
+  replace(draft: Draft, previous: Versioned<T>, value: T, bytesAtMost?: number): void {
     draft.checks.push({ partition: this.#name, key: previous.id, revision: previous.revision });
-    this.#put(draft, previous.id, value, previous.value);
+    this.#put(draft, previous.id, value, previous.value, bytesAtMost);
   }
 
   /** Stages the removal; the commit conflicts unless the record is still as it was read. */
@@ -88,9 +92,11 @@ export class Collection<T, Names extends string = never> {
     this.#index(draft, previous.id, undefined, previous.value);
   }
 
-  #put(draft: Draft, id: string, value: T, previous: T | undefined): void {
+  #put(draft: Draft, id: string, value: T, previous: T | undefined, bytesAtMost: number | undefined): void {
+    const partition = this.#name;
     // Records are made by this library, of accepted parts.
-    draft.puts.push({ partition: this.#name, key: id, value: acceptOwn(value as object) });
+    if (bytesAtMost === undefined) draft.puts.push({ partition, key: id, value: acceptOwn(value as object) });
+    else draft.puts.push(new OwnPut(partition, id, value as object, bytesAtMost, false));
     this.#index(draft, id, value, previous);
   }
 

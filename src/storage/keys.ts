@@ -52,8 +52,8 @@ export function prefixRange(prefix: string): KeyRange {
 export function padded(number: number): string {
   const last = number < TIMES_FROM ? lastNumber : lastTime;
   if (number === last.number) return last.text;
+  if (number < SMALL.length && SMALL[number] !== undefined) return SMALL[number];
   const thousands = Math.floor(number / 1000);
-  if (thousands === 0 && LAST[number] !== undefined) return NO_THOUSANDS + LAST[number];
   if (thousands !== last.thousands) {
     last.thousands = thousands;
     last.beginning = String(thousands).padStart(REVISION_DIGITS - LAST_DIGITS, '0');
@@ -66,8 +66,9 @@ export function padded(number: number): string {
 }
 
 const LAST_DIGITS = 3;
-const NO_THOUSANDS = '0'.repeat(REVISION_DIGITS - LAST_DIGITS);
 const LAST: readonly string[] = Array.from({ length: 1000 }, (_, n) => String(n).padStart(LAST_DIGITS, '0'));
+/** Versions count from 1 for each key: kept in one piece, so that all that have one share it. */
+const SMALL: readonly string[] = Array.from({ length: 1000 }, (_, n) => String(n).padStart(REVISION_DIGITS, '0'));
 
 /** Who names a revision or a time names it again next, or one that is near. The two come in turns. */
 const lastNumber = { number: 0, text: '0'.repeat(REVISION_DIGITS), thousands: -1, beginning: '' };

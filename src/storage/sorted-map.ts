@@ -11,8 +11,12 @@ const HASHED_FROM = 16;
 const READS_PER_ENTRY = 2;
 /** Entries that one read adds to a hash in the making, so that no read takes long. */
 const HASHED_AT_ONCE = 256;
-/** So often it is found out where an entry stands that the hash has found, in case its neighbours are read next. */
+/**
+ * So often it is found out where an entry stands that the hash has found, in case its neighbours are read next; half as
+ * often each time that they were not.
+ */
 const READS_PER_PLACE = 16;
+const MOST_READS_PER_PLACE = 1024;
 
 /**
  * Entries in order, found by key: sorted chunks of bounded size under one sorted list of chunks, and a hash beside them
@@ -20,6 +24,9 @@ const READS_PER_PLACE = 16;
  */
 export class SortedMap<Entry extends Ordered> {
   readonly #chunks: Entry[][] = [];
+  /** The last chunk, and what its last entry is compared by: to append goes over no list of chunks. */
+  #tail: Entry[] | undefined;
+  #lastOrder: string | undefined;
   #byOrder: Map<string, Entry> | undefined;
   /** All entries up to this one are in the hash; `undefined`: all. */
   #hashedTo: string | undefined;
@@ -28,6 +35,8 @@ export class SortedMap<Entry extends Ordered> {
   /** Where an entry was read last: whoever reads one after the other finds the next one here, without a search. */
   #nearChunk: Entry[] = [];
   #nearIndex = 0;
+  #readsPerPlace = READS_PER_PLACE;
+  #unplaced = READS_PER_PLACE;
 
   get size(): number {
     return this.#size;
@@ -37,16 +46,20 @@ export class SortedMap<Entry extends Ordered> {
     const next = this.#nearChunk[this.#nearIndex + 1];
     if (next === undefined || next.order !== order) return this.#find(order);
     this.#nearIndex += 1;
+    this.#readsPerPlace = READS_PER_PLACE;
     return next;
   }
 
   #find(order: string): Entry | undefined {
-    this.#reads += 1;
     if (this.#byOrder) {
       const found = this.#byOrder.get(order);
       if (!found && this.#hashedTo !== undefined) this.#hashOn(this.#byOrder, this.#hashedTo);
-      else if (!found || this.#reads % READS_PER_PLACE !== 0) return found;
-    } else if (this.#size >= HASHED_FROM && this.#reads > this.#size * READS_PER_ENTRY) {
+      else if (!found || --this.#unplaced > 0) return found;
+      else {
+        this.#readsPerPlace = Math.min(2 * this.#readsPerPlace, MOST_READS_PER_PLACE);
+        this.#unplaced = this.#readsPerPlace;
+      }
+    } else if (++this.#reads > this.#size * READS_PER_ENTRY && this.#size >= HASHED_FROM) {
       this.#byOrder = new Map();
       this.#hashOn(this.#byOrder, '');
     }
@@ -63,30 +76,29 @@ export class SortedMap<Entry extends Ordered> {
 
   /** Whether all entries stand before this place. */
   endsBefore(order: string): boolean {
-    const last = this.#chunks[this.#chunks.length - 1];
-    return last === undefined || (last[last.length - 1] as Entry).order < order;
+    return this.#lastOrder === undefined || this.#lastOrder < order;
   }
 
   /** Adds an entry whose place is free; `isLast`: behind all others, as is known without a look. */
   add(entry: Entry, isLast = false): void {
     this.#size += 1;
     this.#byOrder?.set(entry.order, entry);
-    const chunks = this.#chunks;
-    const last = chunks[chunks.length - 1];
-    if (!last) {
-      chunks.push([entry]);
-      return;
-    }
-    if (isLast || (last[last.length - 1] as Entry).order < entry.order) {
+    if (isLast || this.endsBefore(entry.order)) {
+      this.#lastOrder = entry.order;
       // A new chunk rather than a split keeps an appended partition dense.
-      if (last.length < CHUNK) last.push(entry);
-      else chunks.push([entry]);
+      if (this.#tail && this.#tail.length < CHUNK) this.#tail.push(entry);
+      else {
+        this.#tail = [entry];
+        this.#chunks.push(this.#tail);
+      }
       return;
     }
+    const chunks = this.#chunks;
     const at = this.#chunkOf(entry.order);
     const chunk = chunks[at] as Entry[];
     chunk.splice(lowerBound(chunk, entry.order), 0, entry);
     if (chunk.length > CHUNK) chunks.splice(at + 1, 0, chunk.splice(CHUNK / 2));
+    this.#tail = chunks[chunks.length - 1];
   }
 
   delete(order: string): boolean {
@@ -103,6 +115,8 @@ export class SortedMap<Entry extends Ordered> {
     this.#byOrder?.delete(order);
     if (chunk.length === 0) chunks.splice(at, 1);
     else if (chunk.length < CHUNK / 4) this.#merge(at);
+    this.#tail = chunks[chunks.length - 1];
+    if (order === this.#lastOrder) this.#lastOrder = this.#tail?.[this.#tail.length - 1]?.order;
     return true;
   }
 

@@ -47,6 +47,8 @@ describe.each(storages)('the history of a key on %s', (_name, open) => {
     await memory.delete('key');
     await memory.set('key', 103);
     expect((await memory.history('key', { limit: 1000 })).map(({ version }) => version)).toEqual(down(103, 4));
+    expect(await audit(seen)).toEqual([]);
+    for (let n = 104; n <= 108; n++) await memory.set('key', n);
     expect(await recordsOf(seen.storage, 'memory.history=key')).toHaveLength(99);
     expect(await audit(seen)).toEqual([]);
   });
