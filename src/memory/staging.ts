@@ -1,4 +1,4 @@
-import { jsonBytesAtMost, type JsonValue, knownBytesAtMost, textBytesAtMost } from '../kernel/json.ts';
+import { type JsonValue, jsonBytesAtMost, knownBytesAtMost, textBytesAtMost } from '../kernel/json.ts';
 import { LIMITS } from '../storage/checked.ts';
 import type { Versioned } from '../storage/collection.ts';
 import type { Draft } from '../storage/draft.ts';
