@@ -47,13 +47,17 @@ export class HubCore {
   }
 
   get closed(): boolean {
-    return this.#closed;
+    return this.#closed || this.engine.log.closed;
   }
 
-  /** Calls back when the hub is closed, to wake who waits. */
+  /** Calls back when the hub is closed, or somebody else has closed the storage, to wake who waits. May call back twice. */
   onClose(wake: () => void): Unsubscribe {
+    const forget = this.engine.log.onClose(wake);
     this.#onClose.add(wake);
-    return () => this.#onClose.delete(wake);
+    return () => {
+      forget();
+      this.#onClose.delete(wake);
+    };
   }
 
   close(): void {
@@ -64,7 +68,7 @@ export class HubCore {
 
   /** @throws MeshError `closed` */
   assertOpen(): void {
-    if (this.#closed) throw new MeshError('closed', 'expected an open mesh, got a closed one');
+    if (this.closed) throw new MeshError('closed', 'expected an open mesh, got a closed one');
   }
 
   /**

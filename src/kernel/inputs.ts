@@ -64,6 +64,18 @@ export function policy<T>(accepts: (value: unknown) => value is T, expected: str
   return z.custom<T>((value) => accepts(value), { message: expected });
 }
 
+/** What the first policy makes of a value that accepts it, so that what was judged is what is used. */
+export function firstOf<T>(expected: string, ...policies: readonly z.ZodType<T>[]): z.ZodType<T> {
+  return z.unknown().transform((value, { issues }) => {
+    for (const each of policies) {
+      const { success, data } = each.safeParse(value);
+      if (success) return data;
+    }
+    issues.push({ code: 'custom', message: expected, input: value });
+    return z.NEVER;
+  });
+}
+
 /** A whole number within bounds, both of which it may be. */
 export function wholeNumber(min: number, max: number): z.ZodType<number> {
   const accepts = (value: unknown): value is number =>
@@ -131,7 +143,8 @@ export function distinct(
   });
 }
 
-function plainArray(value: unknown, atMost: number): readonly JsonValue[] | undefined {
+/** A frozen copy of an array of at most so many items of plain data. */
+export function plainArray(value: unknown, atMost: number): readonly JsonValue[] | undefined {
   try {
     return Array.isArray(value) && value.length <= atMost ? (jsonValue(value, 'array') as readonly JsonValue[]) : undefined;
   } catch {

@@ -25,7 +25,8 @@ function listening(signal: AbortSignal): Waiting {
   const callbacks = new Set<() => void>();
   const listener = (): void => {
     bySignal.delete(signal);
-    for (const callback of [...callbacks]) callback();
+    // The set itself: one that is called off meanwhile is not called.
+    for (const callback of callbacks) callback();
   };
   const waiting = { callbacks, listener };
   bySignal.set(signal, waiting);

@@ -48,6 +48,11 @@ function safely(report: ReportError, error: unknown): void {
   }
 }
 
+/** The reporter of a host, which never throws: the process is warned of what it could not report. */
+export function reliable(report: ReportError): ReportError {
+  return (error) => guarded(report, () => warnProcess(error))(error);
+}
+
 /** Whether it is waited for. */
 export function isThenable(value: unknown): value is PromiseLike<unknown> {
   const isObject = (typeof value === 'object' && value !== null) || typeof value === 'function';

@@ -2,6 +2,7 @@ import { MeshError } from '../kernel/errors.ts';
 import type { JsonObject } from '../kernel/json.ts';
 import type { SessionSnapshot } from '../registry/session.ts';
 import { SessionStore, snapshotOf as sessionOf } from '../registry/session-store.ts';
+import { LIMITS } from '../storage/checked.ts';
 import { Collection, type Versioned } from '../storage/collection.ts';
 import { Draft } from '../storage/draft.ts';
 import type { Engine } from '../storage/engine.ts';
@@ -20,6 +21,8 @@ export interface KeySnapshot {
 
 /** Nobody loses this often in a row while others move on. */
 const ATTEMPTS = 1000;
+/** A key as its owner sees it is read from two records more. */
+const VIEWED_AT_ONCE = LIMITS.page / 2;
 const NONE: readonly never[] = [];
 
 /** The records of a key: what it is, how often it was used (with `maxUses` only), and when it was used last. */
@@ -100,8 +103,16 @@ export class KeyStore {
     throw new MeshError('conflict', `expected a change of a key to pass, got ${ATTEMPTS} conflicts`);
   }
 
-  /** As the owner sees them, with one read for all: at most 500 records. */
-  views(records: readonly Versioned<KeyRecord>[]): MaybePromise<ApiKey[]> {
+  /** As the owner sees them. */
+  async views(records: readonly Versioned<KeyRecord>[]): Promise<ApiKey[]> {
+    const views: ApiKey[] = [];
+    for (let start = 0; start < records.length; start += VIEWED_AT_ONCE) {
+      views.push(...(await this.#views(records.slice(start, start + VIEWED_AT_ONCE))));
+    }
+    return views;
+  }
+
+  #views(records: readonly Versioned<KeyRecord>[]): MaybePromise<ApiKey[]> {
     const addresses = records.flatMap(({ id }) => [this.usesAddress(id), this.lastUseAddress(id)]);
     return whenDone(this.engine.storage.get(addresses), (found) =>
       records.map(({ id, value }, n) => apiKeyOf(id, value, numberOf(found[2 * n]), numberOf(found[2 * n + 1]))),

@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { type Clock, systemClock } from '../kernel/clock.ts';
 import { type GenerateId, generateId as generateRandomId } from '../kernel/ids.ts';
 import { callback, id, parse, policy, wholeNumber } from '../kernel/inputs.ts';
-import { type ReportError, warnProcess } from '../kernel/report.ts';
+import { type ReportError, reliable, warnProcess } from '../kernel/report.ts';
 import { DueList } from './due.ts';
 import { EventLog } from './events/event-log.ts';
 import { EventTrim } from './events/event-trim.ts';
@@ -61,8 +61,8 @@ export class Engine {
     this.storage = steady(namespace === undefined ? storage : namespaced(storage, namespace));
     this.clock = storage.clock ?? systemClock;
     this.generateId = generateId === generateRandomId ? generateId : checked(generateId);
-    this.report = onError;
-    const shared = { storage: this.storage, clock: this.clock, report: onError };
+    this.report = reliable(onError);
+    const shared = { storage: this.storage, clock: this.clock, report: this.report };
     this.log = new EventLog({ ...shared, pollIntervalMs });
     this.due = new DueList({ ...shared, commit: (commit) => this.commit(commit) });
     this.#sweeper = new Sweeper({

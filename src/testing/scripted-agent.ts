@@ -3,6 +3,7 @@ import type { Message, MessageType } from '../hub/messages/message.ts';
 import { MESSAGE_TYPES } from '../hub/messages/message.ts';
 import type { MessageContent } from '../hub/messages/message-inputs.ts';
 import type { WorkHandler } from '../hub/tasks/job.ts';
+import { MeshError } from '../kernel/errors.ts';
 import { callback, parse } from '../kernel/inputs.ts';
 import { createMesh, type Mesh } from '../mesh.ts';
 import type { RegisterOptions } from '../registry/session-inputs.ts';
@@ -71,8 +72,14 @@ export async function scriptedAgent(mesh: Mesh, options: ScriptedAgentOptions = 
     let stopping: Promise<void> | undefined;
     const stop = async (): Promise<void> => {
       await Promise.all([consumer.stop(), worker?.stop()]);
-      await session.end();
-      await own.close();
+      try {
+        await session.end();
+      } catch (error) {
+        // Somebody else has ended it.
+        if (!MeshError.is(error, 'lease_lost', 'not_alive')) throw error;
+      } finally {
+        await own.close();
+      }
     };
     return {
       id: session.id,

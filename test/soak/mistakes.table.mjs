@@ -406,7 +406,7 @@ export const MISTAKES = [
   {
     name: 'what was claimed before the first reply is not found by it',
     file: 'src/hub/messages/open-claims.ts',
-    find: 'for (const { open } of this.#holders) for (const claim of open) index(this.#index, claim);',
+    find: 'for (const holder of this.#holders) for (const claim of holder.open) index(this.#index, { claim, holder });',
     replace: '',
     test: 'test/hub/messages/requests.test.ts',
   },

@@ -1,4 +1,5 @@
 import { MeshError } from '../../kernel/errors.ts';
+import { LIMITS } from '../../storage/checked.ts';
 import { Draft } from '../../storage/draft.ts';
 import { deadlineOf, keyAfter, leasedKey, unleasedKey } from '../../storage/keys.ts';
 import type { Address, CommitResult, MaybePromise, StoredRecord, Take } from '../../storage/storage.ts';
@@ -39,6 +40,8 @@ export interface Recovery {
 }
 
 const AT_ONCE = 100;
+/** The writes of a commit but one, which proves to a storage that can lose its answer that it was applied. */
+const MOST_TAKES = LIMITS.writes - 1;
 const ATTEMPTS = 1000;
 
 /** Claims messages, and puts back what was claimed and not settled. */
@@ -184,17 +187,18 @@ export class Claims {
   async #takesOf(session: string, types: readonly MessageType[], limit: number, leaseMs: number): Promise<Take[]> {
     const from = readyPartition(session);
     const takes: Take[] = [];
+    const most = Math.min(limit, MOST_TAKES);
     let start = '';
     for (;;) {
       const page = await this.#core.engine.storage.list(from, { start, limit: AT_ONCE, values: false });
       const messages = await this.#bodies.read(page.map(({ key }) => ({ mailbox: session, stamp: stampOfReference(key) })));
       page.forEach(({ key }, n) => {
         const message = messages[n];
-        if (takes.length === limit || (message && !types.includes(message.type))) return;
+        if (takes.length === most || (message && !types.includes(message.type))) return;
         takes.push({ from, to: claimedPartition(session), start: key, end: keyAfter(key), limit: 1, leaseMs });
       });
       const last = page[page.length - 1];
-      if (!last || page.length < AT_ONCE || takes.length === limit) return takes;
+      if (!last || page.length < AT_ONCE || takes.length === most) return takes;
       start = keyAfter(last.key);
     }
   }

@@ -80,6 +80,14 @@ export class Consumer {
   }
 
   async #run(): Promise<void> {
+    try {
+      await this.#take();
+    } finally {
+      await Promise.all(this.#running.values());
+    }
+  }
+
+  async #take(): Promise<void> {
     const { concurrency, types } = this.#rules;
     while (!this.#stopping.signal.aborted) {
       const free = concurrency - this.#running.size;
@@ -90,12 +98,11 @@ export class Consumer {
         continue;
       }
       const claims = await this.#claim(free, types);
-      if (!claims) break;
+      if (!claims) return;
       for (const claim of claims) this.#start(claim);
       this.#keepExtending();
       await this.#parts.core.nextTurn();
     }
-    await Promise.all(this.#running.values());
   }
 
   async #claim(limit: number, types: readonly MessageType[] | undefined): Promise<Claim[] | undefined> {

@@ -137,7 +137,7 @@ export class FanOut {
       const result = await engine.commit(draft);
       if (result.committed) {
         const stamp = stampAt(result.revision, position);
-        while (await this.#reachNext(intentId)) await this.#core.nextTurn();
+        await this.#reachAll(intentId);
         return {
           message: viewOf(messageIdOf({ mailbox: SHARED, stamp }), record),
           recipients: shown,
@@ -149,6 +149,15 @@ export class FanOut {
       await this.#sending.learn(result, actor, []);
     }
     throw new MeshError('conflict', `expected a message to be sent, got ${ATTEMPTS} conflicts`);
+  }
+
+  /** The message is sent: what fails from now on is no failure of the send, and is done later by what is due. */
+  async #reachAll(intentId: string): Promise<void> {
+    try {
+      while (await this.#reachNext(intentId)) await this.#core.nextTurn();
+    } catch (error) {
+      if (!this.#core.closed) this.#core.engine.report(error);
+    }
   }
 
   /** Another process goes on where one has stopped, unless it is still at it. */

@@ -240,8 +240,10 @@ export class Inbox {
 
   /** Puts back what has lapsed, and answers whether there was any. */
   async #recover(): Promise<boolean> {
-    const { actor, claims, core } = this.#parts;
+    const { actor, claims, core, settling } = this.#parts;
+    const lookedAt = core.engine.now();
     const { lapseAt, isBack } = await claims.recover(actor.id);
+    settling.letGo(lookedAt);
     this.#lapseAt = lapseAt;
     this.#lookedAt = core.engine.now();
     return isBack;

@@ -111,16 +111,19 @@ export class MailCare {
 
   /** Mail of a session that has ended goes to the dead letters; that of one which only has a new owner stays. */
   async #bury(session: string, incarnation: string): Promise<void> {
-    const snapshot = await this.#core.sessions.read(session);
-    if (snapshot && !(snapshot.record.incarnation === incarnation && isTerminal(stateOf(snapshot)))) return;
-    const { engine } = this.#core;
+    const { engine, sessions } = this.#core;
     this.#routes.forget(session);
     for (;;) {
+      const snapshot = await sessions.read(session);
+      if (snapshot && !(snapshot.record.incarnation === incarnation && isTerminal(stateOf(snapshot)))) return;
       const ready = await engine.storage.list(readyPartition(session), { limit: AT_ONCE });
       const claimed = await engine.storage.list(claimedPartition(session), { limit: AT_ONCE });
       const opens = await this.#opens(session, [...ready, ...claimed]);
       if (opens.length === 0) break;
       const draft = new Draft();
+      // Whoever takes the id next has mail of its own.
+      draft.checks.push({ ...sessions.collection.address(session), revision: snapshot?.revision ?? null });
+      draft.checks.push(sessions.leaseCheck(session, snapshot?.lease?.revision ?? null));
       for (const { record } of opens) stageRemoved(draft, record);
       stageDead(
         draft,

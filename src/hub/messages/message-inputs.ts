@@ -2,6 +2,7 @@ import * as z from 'zod';
 import { MAX_TIMER_MS } from '../../kernel/clock.ts';
 import {
   abortSignal,
+  firstOf,
   ID_PATTERN,
   id,
   line,
@@ -109,16 +110,7 @@ const POSTING = {
 const GROUP = z.strictObject({ group: name });
 const CAPABILITY = z.strictObject({ capability: name });
 
-const target: z.ZodType<SendTarget> = z.unknown().transform((value, { issues }) => {
-  const session = sessionRef.safeParse(value);
-  if (session.success) return session.data;
-  const group = GROUP.safeParse(value);
-  if (group.success) return group.data;
-  const capability = CAPABILITY.safeParse(value);
-  if (capability.success) return capability.data;
-  issues.push({ code: 'custom', message: 'a session, { group } or { capability }', input: value });
-  return z.NEVER;
-});
+const target = firstOf<SendTarget>('a session, { group } or { capability }', sessionRef, GROUP, CAPABILITY);
 
 export const SEND = z.strictObject({ to: target, requireAlive: z.boolean().default(false), ...POSTING });
 

@@ -1,5 +1,6 @@
 import { MeshError } from '../../kernel/errors.ts';
 import type { JsonValue } from '../../kernel/json.ts';
+import { sameJson } from '../../kernel/same-json.ts';
 import type { Draft } from '../../storage/draft.ts';
 import type { Address } from '../../storage/storage.ts';
 import type { HubCore } from '../hub-core.ts';
@@ -50,7 +51,7 @@ export class Once {
     const stamp = stampAt(used.revision, first.position);
     const [mail] = await storage.get([mailAddress(first.mailbox, stamp)]);
     const record = mail?.value as unknown as MessageRecord | undefined;
-    if (!record || contentOf(record) !== contentOf(again)) {
+    if (!record || !sameJson(contentOf(record), contentOf(again))) {
       throw new MeshError('already_exists', 'expected the same message under the same idempotency key, got another', {
         details: { message: messageIdOf({ mailbox: first.mailbox, stamp }) },
       });
@@ -63,6 +64,6 @@ function addressOf(from: string, key: string): Address {
   return { partition: `sent-once/${from}`, key };
 }
 
-function contentOf({ to, type, subject, body, data, replyTo }: MessageRecord): string {
-  return JSON.stringify([to, type, subject ?? null, body ?? null, data ?? null, replyTo ?? null]);
+function contentOf({ to, type, subject, body, data, replyTo }: MessageRecord): JsonValue {
+  return [to, type, subject ?? null, body ?? null, data ?? null, replyTo ?? null];
 }

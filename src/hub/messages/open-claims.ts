@@ -3,41 +3,61 @@ import type { Claim } from './claims.ts';
 /** Whoever holds claims on a mailbox: one inbox. */
 export interface ClaimHolder {
   readonly open: ReadonlySet<Claim>;
+  /** It was settled otherwise. */
+  forget(claim: Claim): void;
+  /** Lets go of what lapsed long ago, and of everything once its session is over. */
+  prune(): void;
   releaseAll(): Promise<void>;
+}
+
+/** A claim with its holder. */
+export interface Held {
+  readonly claim: Claim;
+  readonly holder: ClaimHolder;
 }
 
 /** Who had claims will have some again soon, unless there are many. */
 const KEPT_EMPTY = 1000;
+/** So many others are looked at for each new holder, so that none is kept for ever that nobody uses any more. */
+const PRUNED_AT_ONCE = 2;
 
 /** What this process has claimed and not settled, by whoever holds it: so that a reply finds what it settles. */
 export class OpenClaims {
   readonly #holders = new Set<ClaimHolder>();
   readonly #claiming = new Set<Promise<unknown>>();
   /** By mailbox and message, once a reply has asked: who never replies does not pay for it. */
-  #index: Map<string, Map<string, Claim>> | undefined;
+  #index: Map<string, Map<string, Held>> | undefined;
 
-  find(session: string, messageId: string): Claim | undefined {
+  find(session: string, messageId: string): Held | undefined {
     if (!this.#index) {
       this.#index = new Map();
-      for (const { open } of this.#holders) for (const claim of open) index(this.#index, claim);
+      for (const holder of this.#holders) for (const claim of holder.open) index(this.#index, { claim, holder });
     }
     return this.#index.get(session)?.get(messageId);
   }
 
   /** Said before the first of what is claimed is added. */
   holds(holder: ClaimHolder): void {
+    if (this.#holders.has(holder)) return;
+    let left = Math.min(PRUNED_AT_ONCE, this.#holders.size);
+    for (const other of this.#holders) {
+      if (left-- === 0) break;
+      other.prune();
+      this.#holders.delete(other);
+      if (other.open.size > 0) this.#holders.add(other);
+    }
     this.#holders.add(holder);
   }
 
-  add(claim: Claim): void {
-    if (this.#index) index(this.#index, claim);
+  add(claim: Claim, holder: ClaimHolder): void {
+    if (this.#index) index(this.#index, { claim, holder });
   }
 
   delete(claim: Claim, holder: ClaimHolder): void {
     if (holder.open.size === 0 && this.#holders.size > KEPT_EMPTY) this.#holders.delete(holder);
     if (!this.#index) return;
     const claims = this.#index.get(claim.session);
-    if (claims?.get(claim.message.id) !== claim) return;
+    if (claims?.get(claim.message.id)?.claim !== claim) return;
     claims.delete(claim.message.id);
     if (claims.size === 0 && this.#index.size > KEPT_EMPTY) this.#index.delete(claim.session);
   }
@@ -59,8 +79,8 @@ export class OpenClaims {
   }
 }
 
-function index(claims: Map<string, Map<string, Claim>>, claim: Claim): void {
-  const { session, message } = claim;
+function index(claims: Map<string, Map<string, Held>>, held: Held): void {
+  const { session, message, revision } = held.claim;
   let known = claims.get(session);
   if (!known) {
     known = new Map();
@@ -68,5 +88,5 @@ function index(claims: Map<string, Map<string, Claim>>, claim: Claim): void {
   }
   // One that has lapsed may not have been given up yet.
   const other = known.get(message.id);
-  if (!other || other.revision <= claim.revision) known.set(message.id, claim);
+  if (!other || other.claim.revision <= revision) known.set(message.id, held);
 }

@@ -6,7 +6,7 @@ import type { Bodies, StoredMessage } from './bodies.ts';
 import type { Claim } from './claims.ts';
 import type { FanOut } from './fan-out.ts';
 import { type MessageRecord, placeOf, unknownMessage, viewOf } from './message.ts';
-import type { OpenClaims } from './open-claims.ts';
+import type { Held, OpenClaims } from './open-claims.ts';
 import { stageAcked } from './outcomes.ts';
 import type { References } from './references.ts';
 import type { Requests } from './requests.ts';
@@ -71,11 +71,11 @@ export class Replies {
       answer.waiter = waiter;
       answer.settled = true;
     }
-    let claim: Claim | undefined;
-    const hold = (found: Claim | undefined): void => {
-      if (claim) claim.replies -= 1;
-      if (found) found.replies += 1;
-      claim = found;
+    let held: Held | undefined;
+    const hold = (found: Held | undefined): void => {
+      if (held) held.claim.replies -= 1;
+      if (found) found.claim.replies += 1;
+      held = found;
     };
     const outgoing: Outgoing = {
       actor,
@@ -86,10 +86,11 @@ export class Replies {
       idempotencyKey,
       also: (draft) => {
         hold(this.#open.find(actor.id, id));
-        return this.#stageSettled(draft, actor.id, id, record, claim);
+        return this.#stageSettled(draft, actor.id, id, record, held?.claim);
       },
       committed: (message) => {
-        if (claim) claim.answered = true;
+        if (held) held.claim.answered = true;
+        held?.holder.forget(held.claim);
         if (waiter !== undefined) this.#requests.answered(waiter, message);
       },
     };

@@ -27,6 +27,8 @@ interface Order {
 /** A settlement takes at most four writes. */
 const AT_ONCE = 200;
 const ATTEMPTS = 1000;
+/** Whoever has not settled a claim so long after it lapsed has forgotten it. */
+const LAPSED_KEPT_MS = 60_000;
 /** Its `then` calls back when this turn has asked for all that it will. */
 const SOON = Promise.resolve();
 
@@ -61,7 +63,7 @@ export class Settling implements ClaimHolder {
     if (claims.length > 0 && this.#open.size === 0) this.#all.holds(this);
     for (const claim of claims) {
       this.#open.add(claim);
-      this.#all.add(claim);
+      this.#all.add(claim, this);
     }
     return claims;
   }
@@ -69,6 +71,20 @@ export class Settling implements ClaimHolder {
   /** Claims that were given out and not settled. */
   get open(): ReadonlySet<Claim> {
     return this.#open;
+  }
+
+  /** Lets go of what lapsed before this time: it has been put back. What is never settled would be kept for ever. */
+  letGo(before: number): void {
+    for (const claim of this.#open) if (claim.deadline <= before) this.forget(claim);
+  }
+
+  prune(): void {
+    this.letGo(this.#actor.tenure?.end ? Number.POSITIVE_INFINITY : this.#core.engine.now() - LAPSED_KEPT_MS);
+  }
+
+  forget(claim: Claim): void {
+    this.#open.delete(claim);
+    this.#all.delete(claim, this);
   }
 
   /** @throws MeshError `stale_receipt`, `not_alive`, `lease_lost` */
@@ -129,7 +145,10 @@ export class Settling implements ClaimHolder {
     if (rest.length === 0) return undefined;
     if (attempt > ATTEMPTS) throw new MeshError('conflict', `expected a settlement to pass, got ${ATTEMPTS} conflicts`);
     const { tenure, id } = this.#actor;
-    if (tenure?.end) throw tenure.end;
+    if (tenure?.end) {
+      this.prune();
+      throw tenure.end;
+    }
     const draft = new Draft({ checks: tenure ? [this.#core.sessions.leaseCheck(id, tenure.leaseRevision)] : [] });
     const expired = this.#stage(draft, rest);
     const answer = this.#core.engine.commit(draft);
@@ -226,11 +245,11 @@ export class Settling implements ClaimHolder {
   }
 
   #isOpen(order: Order): boolean {
-    if (this.#open.has(order.claim) && !order.claim.answered) return true;
+    const { claim, settlement } = order;
+    if (this.#open.has(claim) && !claim.answered) return true;
     // A reply has settled it already: that was wished for, unless it was to come again.
-    const isDone = this.#open.has(order.claim) && order.settlement.kind !== 'nak' && order.settlement.kind !== 'term';
-    if (isDone) {
-      this.#forget(order.claim);
+    if (claim.answered && settlement.kind !== 'nak' && settlement.kind !== 'term') {
+      if (settlement.kind === 'ack') claim.answered = false;
       order.resolve();
     } else this.#fail(order);
     return false;
@@ -245,19 +264,14 @@ export class Settling implements ClaimHolder {
       claim.revision = revision;
       return order.resolve();
     }
-    this.#forget(claim);
+    this.forget(claim);
     if (isExpired) order.reject(stale(claim, 'expired'));
     else order.resolve();
   }
 
-  #forget(claim: Claim): void {
-    this.#open.delete(claim);
-    this.#all.delete(claim, this);
-  }
-
   #fail(order: Order): void {
-    this.#forget(order.claim);
-    order.reject(stale(order.claim, 'settled or claimed anew'));
+    this.forget(order.claim);
+    order.reject(this.#actor.tenure?.end ?? stale(order.claim, 'settled or claimed anew'));
   }
 }
 

@@ -2,6 +2,7 @@ import { abortedBy, holdProcess } from '../../kernel/clock.ts';
 import { MeshError } from '../../kernel/errors.ts';
 import { jsonValue, parse } from '../../kernel/inputs.ts';
 import { type JsonValue, jsonBytesAtMost } from '../../kernel/json.ts';
+import { sessionTopic } from '../../registry/events.ts';
 import type { Versioned } from '../../storage/collection.ts';
 import type { Draft } from '../../storage/draft.ts';
 import { setHubAlarm } from '../alarm.ts';
@@ -183,14 +184,17 @@ export class Assignment<Payload = JsonValue> {
     const { store } = this.#parts;
     const { core, engine } = store;
     const { id } = this.task;
+    const { tenure } = this.#actor;
     const release = holdProcess();
     try {
       for (;;) {
-        const topics = [taskTopic(id)];
-        const alarm = setHubAlarm(core, { topics, signals: [signal, this.#actor.tenure?.signal], at: this.task.deadline });
+        const topics = [taskTopic(id), sessionTopic(this.#actor.id)];
+        // A session that was told to stop may still get its answer, and would be woken by its signal each time.
+        const lost = tenure?.signal.aborted ? undefined : tenure?.signal;
+        const alarm = setHubAlarm(core, { topics, signals: [signal, lost], at: this.task.deadline });
         try {
           if (signal?.aborted) throw abortedBy(signal);
-          if (this.#actor.tenure?.end) throw this.#actor.tenure.end;
+          if (tenure?.end) throw tenure.end;
           core.assertOpen();
           await engine.log.ready();
           const task = await withDeadline(store, await store.tasks.get(id));

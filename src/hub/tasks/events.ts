@@ -4,7 +4,7 @@ interface TaskEvent extends LoggedEvent {
   readonly task: string;
   /** Who delegated or offered it. */
   readonly from: string;
-  /** Whom it concerns: who works on it or did so last, or else the session that it is addressed to. */
+  /** Whom it concerns: who works on it, or else the session that it is addressed to, or else who worked on it last. */
   readonly session?: string;
   /** How many attempts had been started. */
   readonly attempt: number;

@@ -1,6 +1,18 @@
 import * as z from 'zod';
 import { MAX_TIMER_MS } from '../../kernel/clock.ts';
-import { abortSignal, id, line, MAX_TTL_MS, MIN_TTL_MS, names, policy, text, wholeNumber } from '../../kernel/inputs.ts';
+import {
+  abortSignal,
+  firstOf,
+  id,
+  line,
+  MAX_TTL_MS,
+  MIN_TTL_MS,
+  names,
+  plainArray,
+  policy,
+  text,
+  wholeNumber,
+} from '../../kernel/inputs.ts';
 import { name, type SessionRef, sessionRef } from '../../registry/session-inputs.ts';
 import { PRIORITIES, type Priority } from '../priority.ts';
 import { type OfferTarget, type ResultOptions, type RetryPolicy, TASK_STATES, type TaskState, type TaskTarget } from './task.ts';
@@ -20,16 +32,8 @@ const SESSION = z.strictObject({ session: sessionRef });
 const CAPABILITY = z.strictObject({ capability: name });
 const GROUP = z.strictObject({ group: name });
 
-const accepts = (value: unknown, ...schemas: z.ZodType[]): boolean => schemas.some((schema) => schema.safeParse(value).success);
-
-const target = policy(
-  (value): value is DelegateTarget => accepts(value, sessionRef, SESSION, CAPABILITY),
-  'a session, { session } or { capability }',
-);
-const offered = policy(
-  (value): value is OfferedTo => accepts(value, sessionRef, SESSION, CAPABILITY, GROUP),
-  'a session, { session }, { capability } or { group }',
-);
+const target = firstOf<DelegateTarget>('a session, { session } or { capability }', sessionRef, SESSION, CAPABILITY);
+const offered = firstOf<OfferedTo>('a session, { session }, { capability } or { group }', sessionRef, SESSION, CAPABILITY, GROUP);
 
 /** What a target names, without the handle. */
 export function targetOf(to: DelegateTarget): TaskTarget;
@@ -196,11 +200,12 @@ export interface ClaimOptions extends WorkChoice {
 }
 
 const typeName = line(TYPE_BYTES);
-const types = policy(
-  (value): value is string[] =>
-    Array.isArray(value) && value.length > 0 && value.length <= 64 && value.every((type) => typeName.safeParse(type).success),
-  'an array of 1 to 64 types',
-);
+const types: z.ZodType<readonly string[]> = z.unknown().transform((value, { issues }) => {
+  const copy = plainArray(value, 64) ?? [];
+  if (copy.length > 0 && copy.every((type) => typeName.safeParse(type).success)) return copy as readonly string[];
+  issues.push({ code: 'custom', message: 'an array of 1 to 64 types', input: value });
+  return z.NEVER;
+});
 const CHOICE = { capabilities: names.optional(), types: types.optional() };
 
 export const WORK = z.strictObject({

@@ -197,10 +197,10 @@ export function stageTimedOut(draft: Draft, store: TaskStore, current: Versioned
   return stageOver(draft, store, current, 'failed', { reason: 'timed_out', message, ...leaving });
 }
 
-/** Whom an event about a task concerns: who works on it, else whom it is addressed to. */
+/** Whom an event about a task concerns: who works on it, else whom it is addressed to, else who worked on it last. */
 export function concerned(task: TaskRecord | Versioned<TaskRecord>): { session?: string } {
-  const { claim, to } = 'value' in task ? task.value : task;
-  const session = claim?.session ?? sessionOf(to);
+  const { claim, to, worker } = 'value' in task ? task.value : task;
+  const session = claim?.session ?? sessionOf(to) ?? worker;
   return session === undefined ? {} : { session };
 }
 

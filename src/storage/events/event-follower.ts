@@ -27,8 +27,12 @@ export interface EventFollowerOptions {
   readonly clock: Clock;
   readonly report: ReportError;
   readonly pollIntervalMs: number;
+  /** Called when somebody else has closed the storage: nothing will come any more. */
+  readonly ended: () => void;
 }
 
+/** The log keeps its events for much longer than this. */
+const LONG_MS = 600_000;
 /** Every cursor is digits. */
 const BEHIND_ALL = '~';
 
@@ -43,6 +47,7 @@ export class EventFollower {
   readonly #clock: Clock;
   readonly #report: ReportError;
   readonly #pollIntervalMs: number;
+  readonly #ended: () => void;
   readonly #listeners = new Map<(event: LoggedEvent) => void, Listening>();
   readonly #wakers = new Map<string, Set<(event: LoggedEvent) => void>>();
   readonly #news = new Set<(isNew: boolean) => void>();
@@ -59,14 +64,16 @@ export class EventFollower {
   /** Something happened during the read that is under way. */
   #again = false;
   #failing = false;
+  #readAt = 0;
   #closed = false;
 
-  constructor({ reader, storage, clock, report, pollIntervalMs }: EventFollowerOptions) {
+  constructor({ reader, storage, clock, report, pollIntervalMs, ended }: EventFollowerOptions) {
     this.#reader = reader;
     this.#storage = storage;
     this.#clock = clock;
     this.#report = report;
     this.#pollIntervalMs = pollIntervalMs;
+    this.#ended = ended;
   }
 
   subscribe(listener: (event: LoggedEvent) => void, names?: ReadonlySet<string>): Unsubscribe {
@@ -249,10 +256,11 @@ export class EventFollower {
       this.#cursor ??= await this.#reader.tail();
       const before = this.#cursor;
       const page = await this.#reader.records(before);
-      if (page.length === EVENT_PAGE) {
-        await this.#reader.assertKept(before);
-        this.#soon();
-      }
+      const readAt = this.#clock.now();
+      // Whoever is that far behind may have missed what was trimmed.
+      if (page.length === EVENT_PAGE || Math.abs(readAt - this.#readAt) >= LONG_MS) await this.#reader.assertKept(before);
+      this.#readAt = readAt;
+      if (page.length === EVENT_PAGE) this.#soon();
       // Who has joined meanwhile may be about to learn from where on it hears.
       while (this.#starting) await this.#starting;
       for (const record of page) this.#pass(record);
@@ -305,7 +313,8 @@ export class EventFollower {
 
   /** A store that can't be read is tried again at the next poll, and reported once. */
   #failed(error: unknown): void {
-    if (this.#closed || MeshError.is(error, 'closed')) return this.#stop();
+    if (this.#closed) return this.#stop();
+    if (MeshError.is(error, 'closed')) return this.#ended();
     if (MeshError.is(error, 'not_found')) this.#cursor = undefined;
     if (!this.#failing) this.#report(error);
     this.#failing = true;

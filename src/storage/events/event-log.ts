@@ -1,6 +1,6 @@
+import * as z from 'zod';
 import { abortedBy, type Clock, holdProcess } from '../../kernel/clock.ts';
-import { describe } from '../../kernel/describe.ts';
-import { MeshError } from '../../kernel/errors.ts';
+import { abortSignal, parse, policy } from '../../kernel/inputs.ts';
 import { acceptOwn, type JsonObject } from '../../kernel/json.ts';
 import { onAbort } from '../../kernel/on-abort.ts';
 import type { ReportError } from '../../kernel/report.ts';
@@ -24,6 +24,8 @@ export interface EventLogOptions {
 }
 
 const CURSOR = /^\d{20}$/;
+const isCursor = (value: unknown): value is string => value === '' || (typeof value === 'string' && CURSOR.test(value));
+const FOLLOW = z.strictObject({ after: policy(isCursor, 'the cursor of an event').optional(), signal: abortSignal.optional() });
 
 /**
  * All events of a mesh in one order: a stamped partition. A change and its event are one commit, so none is lost or
@@ -38,7 +40,8 @@ export class EventLog {
   constructor({ storage, clock, report, pollIntervalMs }: EventLogOptions) {
     this.#storage = storage;
     this.reader = new EventReader(storage);
-    this.#follower = new EventFollower({ reader: this.reader, storage, clock, report, pollIntervalMs });
+    const ended = (): void => this.close();
+    this.#follower = new EventFollower({ reader: this.reader, storage, clock, report, pollIntervalMs, ended });
   }
 
   /**
@@ -56,10 +59,8 @@ export class EventLog {
    * the loop is left or the log is closed, which ends it too. Waiting for the next event keeps the process alive.
    * @throws MeshError `invalid_input`, `not_found` for a cursor older than the log, `aborted`
    */
-  follow({ after, signal }: FollowOptions = {}): AsyncGenerator<LoggedEvent, void, undefined> {
-    if (after !== undefined && after !== '' && !(typeof after === 'string' && CURSOR.test(after))) {
-      throw new MeshError('invalid_input', `expected after to be the cursor of an event, got ${describe(after)}`);
-    }
+  follow(options: FollowOptions = {}): AsyncGenerator<LoggedEvent, void, undefined> {
+    const { after, signal } = parse(FOLLOW, options, 'options');
     // Taken now and not at the first step, so that nothing committed in between is missed.
     const begin = after === undefined ? this.reader.tail() : after;
     if (begin instanceof Promise) begin.catch(() => {});
@@ -95,6 +96,10 @@ export class EventLog {
   /** Resolves when every event committed before this call has reached the listeners of this log. */
   async settled(): Promise<void> {
     await this.#follower.reach(await this.reader.tail());
+  }
+
+  get closed(): boolean {
+    return this.#follower.closed;
   }
 
   /** @throws MeshError `closed` */
@@ -137,6 +142,8 @@ export class EventLog {
 function held(promise: Promise<boolean>, signal: AbortSignal | undefined): Promise<boolean> {
   const release = holdProcess();
   return new Promise<boolean>((resolve, reject) => {
+    // It may have aborted while the log was read.
+    if (signal?.aborted) return reject(abortedBy(signal));
     const forget = onAbort(signal, () => {
       if (signal) reject(abortedBy(signal));
     });
