@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { CollaborationHub, InMemoryStorage, SessionRegistry } from '../src/index.ts';
 import { createTestMesh } from '../src/testing/test-mesh.ts';
 import { refusal } from './support/refusal.ts';
 
@@ -61,4 +62,14 @@ it('a message of an unknown id is not found, whatever the id looks like', async 
     await expect(hub.reply(id, { from: 'a' })).rejects.toEqual(refusal('not_found'));
   }
   await mesh.close();
+});
+
+describe('a hub of its own', () => {
+  it('is refused on another storage than that of its registry', async () => {
+    const [one, other] = [new InMemoryStorage(), new InMemoryStorage()];
+    const registry = new SessionRegistry({ storage: one });
+    expect(() => new CollaborationHub({ storage: other, registry })).toThrow(expect.objectContaining({ code: 'invalid_input' }));
+    await new CollaborationHub({ storage: one, registry }).close();
+    await registry.close();
+  });
 });

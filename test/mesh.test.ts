@@ -3,6 +3,7 @@ import { createMesh, InMemoryStorage, MeshError, type MeshEvent } from '../src/i
 import { Engine } from '../src/storage/engine.ts';
 import { VirtualClock } from '../src/testing/virtual-clock.ts';
 import { storages } from './support/storages.ts';
+import { passUntil } from './support/timing.ts';
 
 describe.each(storages)('a mesh on %s', (_name, open) => {
   it('hears all events of all processes on its storage, and after settled it has heard them', async () => {
@@ -141,4 +142,77 @@ it('takes options that are undefined as left out', async () => {
     memory: undefined,
   }).close();
   await createMesh({ memory: { historyPerKey: undefined } }).close();
+});
+
+describe.each(storages)('events that are followed, on %s', (_name, open) => {
+  it('end with an abort at whatever step it comes', async () => {
+    const clock = new VirtualClock();
+    const mesh = createMesh({ storage: await open(clock), closeStorage: false });
+    for (let steps = 0; steps < 10; steps++) {
+      const controller = new AbortController();
+      const { signal } = controller;
+      const next = mesh.events({ signal }).next();
+      const outcome = next.then(
+        () => 'event',
+        ({ code }) => code,
+      );
+      for (let step = 0; step < steps; step++) await Promise.resolve();
+      controller.abort();
+      expect(await passUntil(clock, outcome, 100, 5000)).toBe('aborted');
+    }
+    await mesh.close();
+  });
+
+  it('are followed by known options only', async () => {
+    const mesh = createMesh({ storage: await open(new VirtualClock()), closeStorage: false });
+    for (const options of [{ aftr: '' }, { signal: 5 }, { after: 5 }, { after: 'x' }, 7, 'x', [], null]) {
+      expect(() => mesh.events(options as never)).toThrow(expect.objectContaining({ code: 'invalid_input' }));
+    }
+    await mesh.close();
+  });
+
+  it('are missed by nobody unknowingly who has not looked for long', async () => {
+    const clock = new VirtualClock();
+    const storage = await open(clock);
+    const errors: unknown[] = [];
+    const mesh = createMesh({ storage, closeStorage: false, onError: (error) => errors.push(error), pollIntervalMs: 60_000 });
+    mesh.memory.on('memory_set', () => {});
+    await mesh.memory.set('one', 1);
+    await passUntil(clock, mesh.settled());
+    const [last] = await storage.list('events', { reverse: true, limit: 1 });
+    const trimmed = String(BigInt(last?.key ?? 0) + 10_000n).padStart(20, '0');
+    await storage.commit({
+      deletes: [{ partition: 'events', limit: 1000 }],
+      puts: [{ partition: 'events.trimmed', key: 'cursor', value: trimmed }],
+    });
+    clock.set(clock.now() + 3_600_000);
+    await mesh.memory.set('two', 2);
+    await passUntil(clock, mesh.settled());
+    expect(errors).toEqual([expect.objectContaining({ code: 'not_found' })]);
+    await mesh.close();
+  });
+
+  it('and all that waits end when somebody else has closed the storage', async () => {
+    const clock = new VirtualClock();
+    const storage = await open(clock);
+    const mesh = createMesh({ storage, closeStorage: false, onError: () => {} });
+    await mesh.registry.register({ id: 'dev', heartbeat: 'manual' });
+    const task = await mesh.hub.delegate({ from: 'dev', to: 'dev', type: 'build' });
+    const ends = [
+      mesh.hub.inbox('dev')[Symbol.asyncIterator]().next(),
+      mesh.events().next(),
+      task.result(),
+      mesh.memory.waitFor('key', Boolean, { timeoutMs: 3_600_000 }),
+      mesh.hub.request({ from: 'dev', to: 'dev', timeoutMs: 3_600_000 }),
+    ].map((wait) =>
+      wait.then(
+        () => 'over',
+        ({ code }) => code,
+      ),
+    );
+    await clock.advance(100);
+    await storage.close();
+    expect(new Set(await passUntil(clock, Promise.all(ends), 100, 5000))).toEqual(new Set(['over', 'closed']));
+    await mesh.close();
+  });
 });

@@ -1,3 +1,4 @@
+import { MeshError } from '../kernel/errors.ts';
 import { parse } from '../kernel/inputs.ts';
 import type { JsonValue } from '../kernel/json.ts';
 import type { SessionRef } from '../registry/session-inputs.ts';
@@ -62,8 +63,11 @@ export class CollaborationHub extends EventSource<HubEvents> {
 
   /** @throws MeshError `invalid_input` */
   constructor(options: CollaborationHubOptions) {
-    const { registry, storage: _storage, ...rules } = parse(HUB_OPTIONS, options, 'options');
+    const { registry, storage, ...rules } = parse(HUB_OPTIONS, options, 'options');
     const core = new HubCore(registry);
+    if (storage && !core.engine.standsOn(storage)) {
+      throw new MeshError('invalid_input', 'expected options.storage to be the storage of the registry, got another');
+    }
     super({ log: core.engine.log, report: core.engine.report, names: HUB_EVENTS });
     this.#core = core;
     this.#messages = new Messages(core, rules);

@@ -3,6 +3,8 @@ import { MeshError } from '../kernel/errors.ts';
 import { onAbort } from '../kernel/on-abort.ts';
 import { sessionTopic } from '../registry/events.ts';
 import type { LoggedEvent } from '../storage/events/event-reader.ts';
+import { isTransient } from '../storage/steady-storage.ts';
+import type { EntryRecord } from './entry.ts';
 import { keyTopic, MEMORY_EVENTS } from './events.ts';
 import { matchesGlob } from './glob.ts';
 import type { MemoryStore } from './memory-store.ts';
@@ -83,7 +85,7 @@ export async function waitForValue<Value>(
       });
       if (signal?.aborted) throw abortedBy(signal);
       const isLast = isLate || timeoutMs === 0;
-      const entry = await store.current(key);
+      const { entry, isKnown } = await look(store, key, isLast);
       if (entry?.owner && entry.owner.session !== owner) {
         // Its end is heard from now on, so it is to be looked at again.
         owner = entry.owner.session;
@@ -93,8 +95,8 @@ export async function waitForValue<Value>(
       }
       const version = entry?.version ?? 0;
       const value = entry?.value as Value | undefined;
-      if (version !== refused && (await fits(value))) return value;
-      refused = version;
+      if (isKnown && version !== refused && (await fits(value))) return value;
+      if (isKnown) refused = version;
       if (isLast) throw new MeshError('timed_out', `expected the value to fit within ${timeoutMs} ms, got none that did`);
       const untilExpiry = entry?.expiresAt === undefined ? LOOK_MS : entry.expiresAt - storage.now();
       const timer = clock.setTimeout(wake, Math.max(0, Math.min(LOOK_MS, untilExpiry)));
@@ -108,5 +110,20 @@ export async function waitForValue<Value>(
     for (const stop of stops) stop();
     clock.clearTimeout(deadline);
     release();
+  }
+}
+
+/** Whoever waits waits on when the storage is out of reach for a while. */
+async function look(
+  store: MemoryStore,
+  key: string,
+  isLast: boolean,
+): Promise<{ readonly entry?: EntryRecord | undefined; readonly isKnown: boolean }> {
+  try {
+    return { entry: await store.current(key), isKnown: true };
+  } catch (error) {
+    if (isLast || !isTransient(error)) throw error;
+    store.engine.report(error);
+    return { isKnown: false };
   }
 }

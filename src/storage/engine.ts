@@ -77,6 +77,11 @@ export class Engine {
     return this.storage.now();
   }
 
+  /** Whether this is the storage that it was given. */
+  standsOn(storage: Storage): boolean {
+    return this.#origin === storage;
+  }
+
   /** Whether both are of one mesh: of the same storage and namespace. */
   isOfOneMeshWith(other: Engine): boolean {
     return this.#origin === other.#origin && this.#namespace === other.#namespace;

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { guarded, warnProcess } from '../../src/kernel/report.ts';
+import { guarded, reliable, warnProcess } from '../../src/kernel/report.ts';
 import { oddErrors } from '../support/odd-errors.ts';
 
 const warned = vi.spyOn(process, 'emitWarning').mockImplementation(() => {});
@@ -86,5 +86,22 @@ describe('warnProcess', () => {
     warnProcess(thrown);
     const [[warning]] = warned.mock.calls as [[Error]];
     for (const text of [warning.name, warning.message, warning.stack]) expect(typeof text).toBe('string');
+  });
+});
+
+describe('reliable', () => {
+  it.each([
+    [
+      'throws',
+      () => {
+        throw new Error('broken');
+      },
+    ],
+    ['rejects', () => Promise.reject(new Error('broken'))],
+  ])('warns of what a reporter that %s was told', async (_what, report) => {
+    const error = new Error('lost');
+    reliable(report as () => void)(error);
+    await turn();
+    expect(warned.mock.calls).toEqual([[error]]);
   });
 });

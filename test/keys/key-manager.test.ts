@@ -318,6 +318,14 @@ describe.each(storages)('list on %s', (_name, open) => {
   });
 });
 
+describe.each(storages)('a long list on %s', (_name, open) => {
+  it('answers as many as it may be asked for', async () => {
+    const { keys } = await openWorld(open);
+    await Promise.all(Array.from({ length: 501 }, () => keys.issue()));
+    expect((await keys.list({ limit: 1000 })).items).toHaveLength(501);
+  });
+});
+
 describe.each(storages)('stats on %s', (_name, open) => {
   it('counts keys in the store, and refusals by reason in this process', async () => {
     const { clock, storage, mesh, keys } = await openWorld(open);

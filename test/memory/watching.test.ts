@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { MAX_TIMER_MS } from '../../src/kernel/clock.ts';
+import { MeshError } from '../../src/kernel/errors.ts';
 import type { MemoryChange } from '../../src/memory/watching.ts';
 import { hooked, once } from '../support/memory/observed.ts';
 import { isSettled, passUntil, quiet, refusal, worldOn } from '../support/memory/worlds.ts';
@@ -414,5 +415,26 @@ describe.each(storages)('waitFor on %s', (_name, open) => {
         refusal('invalid_input', 'expected options'),
       );
     }
+  });
+});
+
+describe.each(storages)('waitFor on %s, while the storage is out of reach', (_name, open) => {
+  it('waits on, and tells of it', async () => {
+    const { memory, seen, clock, another, errors } = await worldOn(open);
+    let isOut = false;
+    const failing = hooked(seen.storage, {
+      async get() {
+        if (isOut) throw new MeshError('unavailable', 'expected an answer, got none', { details: { transient: true } });
+      },
+    });
+    const waiting = another(failing).memory.waitFor('key', (value) => value === 2, { timeoutMs: 60_000 });
+    await clock.advance(10);
+    isOut = true;
+    await memory.set('key', 1);
+    await clock.advance(2500);
+    isOut = false;
+    await memory.set('key', 2);
+    expect(await passUntil(clock, waiting)).toBe(2);
+    expect(new Set(errors.splice(0).map((error) => (error as MeshError).code))).toEqual(new Set(['unavailable']));
   });
 });

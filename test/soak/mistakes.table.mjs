@@ -224,8 +224,8 @@ export const MISTAKES = [
   {
     name: 'a version is written without a check of the one before',
     file: 'src/storage/collection.ts',
-    find: '  replace(draft: Draft, previous: Versioned<T>, value: T): void {\n    draft.checks.push({ partition: this.#name, key: previous.id, revision: previous.revision });\n',
-    replace: '  replace(draft: Draft, previous: Versioned<T>, value: T): void {\n',
+    find: '  replace(draft: Draft, previous: Versioned<T>, value: T, bytesAtMost?: number): void {\n    draft.checks.push({ partition: this.#name, key: previous.id, revision: previous.revision });\n',
+    replace: '  replace(draft: Draft, previous: Versioned<T>, value: T, bytesAtMost?: number): void {\n',
     test: SIMULATION,
   },
   {

@@ -63,3 +63,13 @@ it('is refused as a registration is, and leaves nothing behind then', async () =
   await expect(scriptedAgent(mesh, { unknown: 1 } as never)).rejects.toEqual(refusal('invalid_input'));
   await mesh.close();
 });
+
+it('is gone after its end, also when somebody else has killed it', async () => {
+  const { mesh, clock } = createTestMesh();
+  const agent = await scriptedAgent(mesh, { id: 'dev' });
+  await mesh.registry.kill('dev', { force: true });
+  await clock.settle();
+  await passUntil(clock, agent.stop());
+  await mesh.close();
+  expect(clock.pending).toBe(0);
+});

@@ -73,7 +73,7 @@ export class Consumer {
     this.done.catch((error: unknown) => core.engine.report(error));
   }
 
-  /** Takes no further messages, and waits for the handlers that run. */
+  /** Takes no further messages, and waits for the handlers that run: so a handler that awaits it waits for itself. */
   async stop(): Promise<void> {
     this.#stopping.abort(new MeshError('aborted', 'expected to go on, got the consumer stopped'));
     await this.done.catch(() => {});

@@ -41,6 +41,8 @@ export type MessageEvents = {
     readonly to?: MessageTarget;
     readonly recipients?: number;
     readonly replyTo?: string;
+    /** The request that it answers, by the id of its wait. */
+    readonly waiter?: string;
   };
   /** A part of the recipients of a message to very many has got it. */
   message_delivered: LoggedEvent & {
@@ -53,7 +55,7 @@ export type MessageEvents = {
   /** Settled by their recipient: all that were settled together. */
   message_acked: LoggedEvent & { readonly session: string; readonly messages: readonly string[] };
   /** Given back by their recipient, to be delivered again. */
-  message_released: LoggedEvent & { readonly session: string; readonly messages: readonly string[]; readonly delayMs?: number };
+  message_released: LoggedEvent & { readonly session: string; readonly messages: readonly string[] };
   message_expired: LoggedEvent & { readonly session: string; readonly messages: readonly string[] };
   /** They are in the dead letters: given up after too many deliveries, by their recipient, or with it. */
   message_dead: LoggedEvent & { readonly session: string; readonly messages: readonly string[]; readonly reason: DeadReason };

@@ -83,7 +83,7 @@ interface Posting extends MessageContent {
   readonly from: SessionRef;
   /** Default `notification`; of `broadcast`, `broadcast`. */
   readonly type?: MessageType | undefined;
-  /** Given again by the same sender within 24 hours, the first message is what is answered. */
+  /** Given again by the same sender within 24 hours, the first message is what is answered; `already_exists` once that is removed. */
   readonly idempotencyKey?: string | undefined;
   /** How long it may wait: 1 s … 30 days. Default: until the retention of the mailbox is over. */
   readonly ttlMs?: number | undefined;

@@ -96,7 +96,7 @@ export class Messages {
     this.#rules = rules;
     this.#bodies = new Bodies(core);
     this.#routes = new Routes(core, rules.retainMs);
-    const once = new Once(core, rules.retainMs);
+    const once = new Once(core);
     const references = new References(core);
     this.#sending = new Sending(core, this.#routes, once, rules.mailboxLimit);
     this.#fanOut = new FanOut(core, this.#routes, this.#sending, once);

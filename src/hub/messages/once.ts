@@ -22,26 +22,24 @@ export interface Repeated {
 
 const WINDOW_MS = 86_400_000;
 
-/** Idempotency keys: each sender's own, for 24 hours, or as long as the message is kept. */
+/** Idempotency keys: each sender's own, for 24 hours, also when the message is kept for less. */
 export class Once {
   readonly #core: HubCore;
-  readonly #windowMs: number;
 
-  constructor(core: HubCore, retainMs: number) {
+  constructor(core: HubCore) {
     this.#core = core;
-    this.#windowMs = Math.min(WINDOW_MS, retainMs);
   }
 
   /** Stages that nobody has used the key, and that it is used now. */
   stage(draft: Draft, from: string, key: string, first: FirstSend): void {
     const address = addressOf(from, key);
     draft.checks.push({ ...address, revision: null });
-    draft.puts.push({ ...address, value: first as unknown as JsonValue, ttlMs: this.#windowMs });
+    draft.puts.push({ ...address, value: first as unknown as JsonValue, ttlMs: WINDOW_MS });
   }
 
   /**
    * What was sent under this key, if anything was.
-   * @throws MeshError `already_exists` when that was something else
+   * @throws MeshError `already_exists` when that was something else, or is kept no longer
    */
   async find(from: string, key: string, again: MessageRecord): Promise<Repeated | undefined> {
     const { storage } = this.#core.engine;
@@ -51,12 +49,12 @@ export class Once {
     const stamp = stampAt(used.revision, first.position);
     const [mail] = await storage.get([mailAddress(first.mailbox, stamp)]);
     const record = mail?.value as unknown as MessageRecord | undefined;
-    if (!record || !sameJson(contentOf(record), contentOf(again))) {
-      throw new MeshError('already_exists', 'expected the same message under the same idempotency key, got another', {
-        details: { message: messageIdOf({ mailbox: first.mailbox, stamp }) },
-      });
-    }
-    return { message: viewOf(messageIdOf({ mailbox: first.mailbox, stamp }), record), first };
+    const message = messageIdOf({ mailbox: first.mailbox, stamp });
+    if (record && sameJson(contentOf(record), contentOf(again))) return { message: viewOf(message, record), first };
+    const got = record ? 'another' : 'it again after the first was removed';
+    throw new MeshError('already_exists', `expected the same message under the same idempotency key, got ${got}`, {
+      details: { message },
+    });
   }
 }
 

@@ -103,7 +103,10 @@ export class Delegation {
     if (!tenure) await this.#store.core.sessions.require(id);
   }
 
-  /** The task that was delegated under this key before; else stages that this one is the first. */
+  /**
+   * The task that was delegated under this key before; else stages that this one is the first.
+   * @throws MeshError `already_exists` when that was another, or is kept no longer
+   */
   async #first(
     draft: Draft,
     id: string,
@@ -118,13 +121,15 @@ export class Delegation {
     const before = known && (known.value as { readonly task: string; readonly meant: JsonValue });
     const first = before && (await this.#store.tasks.get(before.task));
     const loaded = first && (await this.#store.load(first));
-    if (loaded && first) {
-      if (sameJson(before.meant, meant) && sameJson(loaded.contentOf(loaded.task.value.payload), payload)) return first;
-      throw new MeshError('already_exists', 'expected an idempotencyKey for one task, got it used for another', {
-        details: { task: first.id },
+    if (before) {
+      const isSame = loaded && sameJson(before.meant, meant) && sameJson(loaded.contentOf(loaded.task.value.payload), payload);
+      if (isSame) return first;
+      const got = loaded ? 'it used for another' : 'it again after that was removed';
+      throw new MeshError('already_exists', `expected an idempotencyKey for one task, got ${got}`, {
+        details: { task: before.task },
       });
     }
-    draft.checks.push({ ...address, revision: known?.revision ?? null });
+    draft.checks.push({ ...address, revision: null });
     draft.puts.push({ ...address, value: { task: id, meant }, ttlMs: ONCE_MS });
     return undefined;
   }

@@ -70,7 +70,7 @@ export interface TaskContent {
   readonly step?: string | undefined;
   /** For whoever carries it further, such as `traceparent`: at most 16 KiB of JSON. */
   readonly headers?: unknown;
-  /** Given again by the same delegator within 24 hours, the first task is what is answered. */
+  /** Given again by the same delegator within 24 hours, the first task is what is answered; `already_exists` once that is removed. */
   readonly idempotencyKey?: string | undefined;
 }
 

@@ -73,7 +73,7 @@ export class TaskWorker {
 
   /**
    * Takes no more work and waits for what runs; what has not finished after `graceMs` (default: no end) is aborted and given
-   * back without using an attempt. May be called again, with less patience.
+   * back without using an attempt. May be called again, with less patience. A handler that awaits it waits for itself.
    * @throws MeshError `invalid_input`
    */
   async stop(options: { readonly graceMs?: number | undefined } = {}): Promise<void> {

@@ -4,9 +4,10 @@ import { createMesh, InMemoryStorage, MeshError } from '../../../src/index.ts';
 import { VirtualClock } from '../../../src/testing/virtual-clock.ts';
 import { bodiesOf, only, postOn, statesOf, toldOf } from '../../support/hub/post.ts';
 import { hooked } from '../../support/memory/observed.ts';
-import { isSettled, quiet, refusal, together } from '../../support/memory/worlds.ts';
+import { isSettled, passUntil, quiet, refusal, together } from '../../support/memory/worlds.ts';
 import { oddErrors } from '../../support/odd-errors.ts';
 import { storages } from '../../support/storages.ts';
+import { deferred } from '../../support/timing.ts';
 
 /** A handler that can be looked at, and is let go by hand. */
 function gated() {
@@ -470,5 +471,40 @@ describe.each(storages)('whoever held a session on %s', (_name, open) => {
     await hub.send({ from: bob, to: 'ann' });
     await delivery.ack();
     expect(await statesOf({ hub })).toEqual({ one: 'acked' });
+  });
+});
+
+describe.each(storages)('a handler whose mailbox can not be read any more, on %s', (_name, open) => {
+  it('is waited for by stop()', async () => {
+    const { hub, clock, another, seen, send, errors } = await postOn(open);
+    let isFull = false;
+    const failing = hooked(seen.storage, {
+      async commit({ takes = [] }) {
+        if (isFull && takes.length > 0) throw new MeshError('storage_full', 'expected room, got none');
+      },
+    });
+    const handling = deferred();
+    let isFinished = false;
+    const consumer = another(failing)
+      .hub.inbox('bob')
+      .handle(
+        async () => {
+          await handling.promise;
+          isFinished = true;
+        },
+        { concurrency: 2 },
+      );
+    await send('first');
+    await clock.advance(1000);
+    isFull = true;
+    await hub.send({ from: 'ann', to: 'bob', body: 'second' });
+    await clock.advance(1000);
+    const stopping = consumer.stop();
+    expect(await isSettled(clock, stopping)).toBe(false);
+    isFull = false;
+    handling.resolve();
+    await passUntil(clock, stopping);
+    expect(isFinished).toBe(true);
+    expect(errors.splice(0)).toEqual([expect.objectContaining({ code: 'storage_full' })]);
   });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { bodiesOf, eventsOf, mailOf, only, postOn, statesOf, toldOf } from '../../support/hub/post.ts';
-import { hooked } from '../../support/memory/observed.ts';
+import { hooked, once } from '../../support/memory/observed.ts';
 import { outcomeOf, quiet, refusal, together } from '../../support/memory/worlds.ts';
 import { storages } from '../../support/storages.ts';
 
@@ -260,6 +260,27 @@ describe.each(storages)('mail that waits on %s', (_name, open) => {
     expect(bodiesOf(await inbox.receive({ limit: 5 }))).toEqual(['new']);
     await clock.advance(2000);
     expect(await statesOf({ hub }, 'cara')).toEqual({ old: 'dead', new: 'claimed' });
+  });
+
+  it('is not for whoever takes the id as soon as the old mail is dead', async () => {
+    const { hub, registry, clock, seen, another } = await postOn(open, { sweepIntervalMs: 3_600_000 });
+    await registry.register({ id: 'cara', heartbeat: 'manual' });
+    await hub.send({ from: 'ann', to: 'cara', body: 'old' });
+    const successor = once(async () => {
+      await registry.register({ id: 'cara', heartbeat: 'manual', takeover: true });
+      await hub.send({ from: 'ann', to: 'cara', body: 'new' });
+    });
+    const slow = hooked(seen.storage, {
+      async list(partition) {
+        if (partition === 'ready/cara') await successor.run();
+      },
+    });
+    await registry.end('cara');
+    successor.arm();
+    another(slow, { sweepIntervalMs: 1000 });
+    await clock.advance(2000);
+    expect(bodiesOf(await hub.inbox('cara').receive({ limit: 5 }))).toContain('new');
+    expect((await hub.deadLetters({ session: 'cara' })).items.map(({ message }) => message.body)).not.toContain('new');
   });
 
   it('of hundreds goes in parts, all of it', async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { MeshError } from '../../../src/index.ts';
 import { bodiesOf, eventsOf, mailOf, member, only, type Post, postOn, statesOf, toldOf } from '../../support/hub/post.ts';
 import { hooked, recordsOf } from '../../support/memory/observed.ts';
 import { outcomeOf, passUntil, quiet, refusal, together } from '../../support/memory/worlds.ts';
@@ -407,5 +408,26 @@ describe.each(storages)('an idempotency key on %s', (_name, open) => {
     expect(new Set(sent.map(({ message }) => message.id)).size).toBe(1);
     await passUntil(post.clock, post.clock.advance(6000));
     expect(await copiesOf(post, ids)).toEqual(ids.map(() => 1));
+  });
+});
+
+describe.each(storages)('a broadcast of which a part is late, on %s', (_name, open) => {
+  it('is sent, and reaches everybody', async () => {
+    const post = await postOn(open);
+    const { seen, another, clock, errors } = post;
+    const ids = await crowd(post, 200);
+    let parts = 0;
+    const failing = hooked(seen.storage, {
+      async commit({ puts = [] }) {
+        if (!puts.some(({ partition }) => partition.startsWith('ready/'))) return;
+        parts += 1;
+        if (parts === 2) throw new MeshError('storage_full', 'expected room, got none');
+      },
+    });
+    const { total } = await another(failing).hub.broadcast({ from: 'ann', body: 'all' });
+    expect(total).toBe(201);
+    expect(errors.splice(0)).toEqual([expect.objectContaining({ code: 'storage_full' })]);
+    await clock.advance(10_000);
+    expect(new Set(await copiesOf(post, ids))).toEqual(new Set([1]));
   });
 });

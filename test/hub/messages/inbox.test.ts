@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Delivery } from '../../../src/hub/messages/delivery.ts';
+import { createMesh, InMemoryStorage } from '../../../src/index.ts';
 import { withFaults } from '../../../src/testing/faults.ts';
+import { VirtualClock } from '../../../src/testing/virtual-clock.ts';
 import { bodiesOf, eventsOf, only, postOn, statesOf, toldOf } from '../../support/hub/post.ts';
 import { isSettled, outcomeOf, passUntil, quiet, refusal, together } from '../../support/memory/worlds.ts';
 import { storages } from '../../support/storages.ts';
@@ -392,5 +394,20 @@ describe.each(storages)('an inbox on %s', (_name, open) => {
     await refused;
     await expect(inbox.receive()).rejects.toEqual(refusal('closed'));
     expect(() => hub.inbox('bob')).toThrow(expect.objectContaining({ code: 'closed' }));
+  });
+});
+
+describe('a thousand messages of some types', () => {
+  it('are claimed also on a storage that can lose an answer', async () => {
+    const clock = new VirtualClock();
+    const storage = Object.assign(new InMemoryStorage({ clock }), { uncertain: true });
+    const mesh = createMesh({ storage, hub: { mailboxLimit: 2000 } });
+    await mesh.registry.register({ id: 'ann', heartbeat: 'manual' });
+    await together(1000, () => mesh.hub.send({ from: 'ann', to: 'ann', type: 'sync' }));
+    const inbox = mesh.hub.inbox('ann');
+    const first = await inbox.receive({ limit: 1000, types: ['sync'] });
+    const rest = await inbox.receive({ limit: 1000, types: ['sync'] });
+    expect([first.length, rest.length]).toEqual([999, 1]);
+    await mesh.close();
   });
 });

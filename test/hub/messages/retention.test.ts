@@ -186,12 +186,14 @@ describe.each(storages)('mail on %s', (_name, open) => {
     await clock.advance(62_000);
     expect(await mailOf(post.mesh, 'bob')).toEqual([]);
     expect(await mailOf(post.mesh, 'ann')).toEqual([]);
-    // The markers of those who are there, and who has talked to whom.
-    expect(Object.keys(await leftOf(post)).sort()).toEqual(['due', 'mailboxes', 'talks']);
+    // The markers of those who are there, who has talked to whom, and for a day the idempotency keys.
+    expect(Object.keys(await leftOf(post)).sort()).toEqual(['due', 'mailboxes', 'sent-once/ann', 'talks']);
     expect((await registry.topology()).edges).toHaveLength(2);
     await registry.end('ann');
     await registry.end('bob');
     await clock.advance(130_000);
+    clock.set(clock.now() + 86_400_000);
+    await clock.advance(1000);
     // What follows the log of broadcasts stays.
     expect(await leftOf(post)).toEqual({ due: [expect.stringMatching(/\/mailbox\/\*$/)], mailboxes: ['*'] });
   });

@@ -228,3 +228,19 @@ describe.each(storages)('results on %s', (_name, open) => {
     }
   });
 });
+
+describe.each(storages)('the events of a task for a capability, on %s', (_name, open) => {
+  it('name who worked on it last', async () => {
+    const { hub, registry, mesh } = await worldOn(open);
+    const heard: unknown[] = [];
+    hub.on('task_canceled', ({ session }) => heard.push(session));
+    const ann = await quiet(registry, 'ann');
+    const dev = await quiet(registry, 'dev', { capabilities: ['build'] });
+    const task = await hub.delegate({ from: ann, to: { capability: 'build' }, type: 'build' });
+    const [assignment] = await hub.claim(dev);
+    await assignment?.fail('broken');
+    await hub.cancel(task.id);
+    await mesh.settled();
+    expect(heard).toEqual(['dev']);
+  });
+});

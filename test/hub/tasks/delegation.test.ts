@@ -142,3 +142,15 @@ describe.each(storages)('delegated tasks on %s', (_name, open) => {
     expect(parts.map(({ key }) => key)).toEqual([`${task.id}!0`, `${task.id}!2`]);
   });
 });
+
+describe.each(storages)('an idempotency key of a task that is kept for less than a day, on %s', (_name, open) => {
+  it('is used up all the same', async () => {
+    const { hub, registry, clock } = await worldOn(open);
+    await quiet(registry, 'ann');
+    const delegation = { from: 'ann', to: 'ann', type: 'pay', idempotencyKey: 'key', retainMs: 1000, timeoutMs: 1000 };
+    const first = await hub.delegate(delegation);
+    await clock.advance(5000);
+    expect(await hub.getTask(first.id)).toBeUndefined();
+    await expect(hub.delegate(delegation)).rejects.toMatchObject({ code: 'already_exists', details: { task: first.id } });
+  });
+});

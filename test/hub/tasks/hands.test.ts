@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { MeshError } from '../../../src/index.ts';
 import { deferred, isSettled, passUntil, quiet, refusal, toldOf, worldOn } from '../../support/hub/worlds.ts';
+import { hooked } from '../../support/memory/observed.ts';
 import { wrapped } from '../../support/registry-kill/storages.ts';
 import { storages } from '../../support/storages.ts';
 
@@ -228,5 +230,33 @@ describe.each(storages)('decisions on %s', (_name, open) => {
         ),
       ).toBe(true);
     }
+  });
+});
+
+describe.each(storages)('a question of a session that is told to stop, on %s', (_name, open) => {
+  it('waits as any other, and can still be answered', async () => {
+    const { hub, registry, clock, seen, another } = await worldOn(open);
+    const boss = await quiet(registry, 'boss');
+    const dev = await quiet(registry, 'dev');
+    let reads = 0;
+    const bounded = hooked(seen.storage, {
+      async get() {
+        reads += 1;
+        // Without an end the loop would leave no turn to anybody, this test included.
+        if (reads > 500) throw new MeshError('storage_full', 'expected to be asked now and then');
+      },
+    });
+    const own = another(bounded);
+    const task = await hub.delegate({ from: boss, to: 'dev', type: 'build' });
+    const [assignment] = await own.hub.claim('dev');
+    const asked = assignment?.ask('which branch?') as Promise<unknown>;
+    await clock.settle();
+    const killing = registry.kill('dev', { graceMs: 60_000 });
+    await clock.settle();
+    expect(dev.signal.aborted).toBe(true);
+    await hub.provideInput(task.id, { by: boss, input: 'main' });
+    expect(await passUntil(clock, asked)).toBe('main');
+    await clock.advance(60_001);
+    await killing;
   });
 });

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { CollaborationHub } from '../../../src/hub/collaboration-hub.ts';
+import { createTestMesh } from '../../../src/testing/test-mesh.ts';
 import { quiet, refusal, worldOn } from '../../support/hub/worlds.ts';
 import { NO_IDS, named } from '../../support/registry-kill/hostile.ts';
 import { storages } from '../../support/storages.ts';
@@ -101,5 +102,36 @@ describe.each(storages)('tasks on %s', (_name, open) => {
       expect(Object.isFrozen(part)).toBe(true);
     expect(await hub.getTask(task.id)).toMatchObject({ payload: { list: [1] }, retry: { maxRetries: 1 } });
     expect(JSON.parse(JSON.stringify(task))).toMatchObject({ id: task.id, payload: { list: [1] } });
+  });
+});
+
+describe('what is judged', () => {
+  it('of a target is what is stored, whatever it answers later', async () => {
+    const { mesh } = createTestMesh();
+    await mesh.registry.register({ id: 'ann' });
+    let reads = 0;
+    const to = {
+      get capability() {
+        reads += 1;
+        return reads === 1 ? 'build' : 'not a <name> at all!';
+      },
+    };
+    const task = await mesh.hub.delegate({ from: 'ann', to, type: 'build' });
+    expect(task.to).toEqual({ capability: 'build' });
+    await mesh.close();
+  });
+
+  it('of the types of a worker is what it takes, whatever becomes of the list', async () => {
+    const { mesh, clock } = createTestMesh();
+    const ann = await mesh.registry.register({ id: 'ann' });
+    const types = ['build'];
+    const done: string[] = [];
+    const worker = mesh.hub.work(ann, { types }, async ({ type }) => void done.push(type));
+    types[0] = 'test';
+    for (const type of ['test', 'build']) await mesh.hub.delegate({ from: ann, to: ann, type });
+    await clock.advance(1000);
+    expect(done).toEqual(['build']);
+    await worker.stop();
+    await mesh.close();
   });
 });
