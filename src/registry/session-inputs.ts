@@ -94,7 +94,10 @@ export interface RegisterOptions {
   readonly retentionMs?: number | undefined;
   /** Takes the id also from a session that is alive, and one that was killed. */
   readonly takeover?: boolean | undefined;
-  /** Called when the session is told to stop and when it is killed, to end what only the host can: a process, a worker. */
+  /**
+   * Called when the session is told to stop, again whenever a later order leaves it less time, and when it is killed: to
+   * end what only the host can, a process or a worker.
+   */
   readonly onKill?: OnKill | undefined;
 }
 

@@ -36,8 +36,6 @@ export class Tenure {
   leaseRevision: number;
   /** How often the session was revived after a lapse, as far as this process knows. */
   stint = 0;
-  /** A kill order has made the lease its last one. */
-  stopping = false;
   /** Those who hold it in this process, once they do. */
   holder: Holder | undefined;
   /**
@@ -47,6 +45,8 @@ export class Tenure {
   #controller: AbortController | undefined;
   #aborted: MeshError | undefined;
   readonly #onKill: OnKill | undefined;
+  /** Of the kill order that was seen. */
+  #deadline: number | undefined;
   #end: MeshError | undefined;
   #outcome: Outcome = 'lease_lost';
   #forced = false;
@@ -71,6 +71,11 @@ export class Tenure {
     return this.#controller.signal;
   }
 
+  /** A kill order has made the lease its last one. */
+  get stopping(): boolean {
+    return this.#deadline !== undefined;
+  }
+
   /** Why nothing more can be written through the handle. */
   get end(): MeshError | undefined {
     return this.#end;
@@ -81,12 +86,12 @@ export class Tenure {
     return this.#outcome;
   }
 
-  /** A kill order was seen: the owner has until its deadline. */
-  stop(order: StopOrder): void {
-    if (this.stopping || this.#end) return;
-    this.stopping = true;
-    this.#abort(killed(order.reason));
-    this.#onKill?.({ reason: order.reason, force: false, deadline: order.deadline });
+  /** A kill order was seen: the owner has until its deadline, which a later order may bring forward. */
+  stop({ reason, deadline }: StopOrder): void {
+    if (this.#end || (this.#deadline !== undefined && deadline >= this.#deadline)) return;
+    this.#deadline = deadline;
+    this.#abort(killed(reason));
+    this.#onKill?.({ reason, force: false, deadline });
   }
 
   /** The kill has taken effect. */

@@ -543,6 +543,27 @@ describe.each(storages)('kill on %s', (_name, open) => {
       expect(notices.slice(2)).toEqual([{ id: 'agent', reason: 'budget', force: true }]);
     });
 
+    it('is called again when a second order leaves less grace, and not when it would leave more', async () => {
+      const { clock, registry, storage } = await openWorld(open);
+      const notices: KillNotice[] = [];
+      const onKill = (notice: KillNotice) => notices.push(notice);
+      const agent = await registry.register({ id: 'agent', heartbeat: 'manual', onKill });
+      const start = clock.now();
+      await registry.kill('agent', { reason: 'politely', graceMs: 20_000, timeoutMs: 0 });
+      await clock.advance(200);
+      for (const graceMs of [60_000, 1000]) {
+        await join(storage).registry.kill('agent', { reason: 'again', graceMs, timeoutMs: 0 });
+        await clock.advance(200);
+      }
+      expect(notices).toEqual([
+        { reason: 'politely', force: false, deadline: start + 20_000 },
+        { reason: 'politely', force: false, deadline: start + 1400 },
+      ]);
+      expect(await agent.heartbeat()).toEqual({ alive: true, expiresAt: start + 1400 });
+      await clock.advance(5000);
+      expect(notices.slice(2)).toEqual([{ reason: 'politely', force: true }]);
+    });
+
     it('is called once when forced', async () => {
       const { clock, registry } = await openWorld(open);
       const notices: KillNotice[] = [];

@@ -48,6 +48,13 @@ it('aborts with the reason of a kill order, while its owner may still write', ()
   ]);
 });
 
+it('calls onKill again for an earlier deadline only, whatever it hears last', () => {
+  const notices: KillNotice[] = [];
+  const { tenure: stopped } = tenure((notice) => notices.push(notice));
+  for (const deadline of [100, 200, 50, 100, 50]) stopped.stop({ ...ORDER, deadline });
+  expect(notices.map(({ deadline }) => deadline)).toEqual([100, 50]);
+});
+
 it('calls onKill no more once the owner has ended the session', () => {
   const notices: KillNotice[] = [];
   const { tenure: ended } = tenure((notice) => notices.push(notice));
