@@ -29,7 +29,8 @@ export class Aftermath {
       const incarnation = id.slice(split + 1);
       await this.settle(session, incarnation);
       const [removed] = await engine.storage.get([removedAddress(session)]);
-      return removed?.value === incarnation ? { deletes: [removedAddress(session)] } : {};
+      if (removed?.value !== incarnation) return {};
+      return { checks: [{ ...removedAddress(session), revision: removed.revision }], deletes: [removedAddress(session)] };
     });
   }
 

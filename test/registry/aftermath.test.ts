@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import type { Commit } from '../../src/storage/storage.ts';
+import { hooked, once } from '../support/memory/observed.ts';
 import { quiet, worldOn } from '../support/memory/worlds.ts';
 import { storages } from '../support/storages.ts';
 
@@ -34,5 +36,30 @@ describe.each(storages)('what is left of a session, on %s', (_name, open) => {
     await clock.advance(1000);
     expect(await seen.storage.list('removed')).toEqual([]);
     expect((await mesh.hub.deadLetters()).items).toHaveLength(1);
+  });
+
+  it('is let go also where the id was taken and forgotten once more meanwhile', async () => {
+    const { mesh, registry, clock, storage, another } = await worldOn(open, { sweepIntervalMs: 3_600_000 });
+    const { hub } = mesh;
+    const again = once(async () => {
+      await quiet(registry, 'agent');
+      await hub.send({ from: 'sender', to: 'agent', body: 'to the second' });
+      await registry.unregister('agent');
+    });
+    const commit = async ({ deletes = [] }: Commit): Promise<void> => {
+      if (deletes.some(({ partition }) => partition === 'removed')) await again.run();
+    };
+    another(hooked(storage, { commit }), { sweepIntervalMs: 1000 });
+    await quiet(registry, 'sender', 86_400_000);
+    await quiet(registry, 'agent');
+    await registry.unregister('agent');
+    again.arm();
+    await clock.advance(1000);
+    expect(await storage.list('removed')).toHaveLength(1);
+    const third = await quiet(registry, 'agent');
+    expect(await hub.inbox(third).receive()).toEqual([]);
+    expect((await hub.deadLetters()).items).toMatchObject([{ message: { body: 'to the second' }, reason: 'session_over' }]);
+    await clock.advance(2000);
+    expect(await storage.list('removed')).toEqual([]);
   });
 });
