@@ -68,7 +68,7 @@ export function stageRemoval(draft: Draft, store: SessionStore, snapshot: Sessio
   const { id, record, revision, lease } = snapshot;
   stageLapse(draft, store, snapshot);
   stageLastEvent(draft, store, snapshot);
-  store.aftermath.stageRemoved(draft, id, record.incarnation);
+  store.aftermath.stage(draft, id, record.incarnation);
   draft.checks.push({ partition: store.collection.indexPartition('parent', id), fewerThan: 1 });
   store.collection.remove(draft, { id, value: record, revision });
   draft.deletes.push(store.leaseAddress(id), store.sightingAddress(id), { partition: `steers/${id}`, limit: 1000 });

@@ -43,6 +43,7 @@ export class Engine {
   readonly generateId: GenerateId;
   readonly report: ReportError;
   readonly #sweeper: Sweeper;
+  readonly #chores: (() => Promise<unknown>)[];
   /** As it was given, and the part of it that this mesh has. */
   readonly #origin: Storage;
   readonly #namespace: string | undefined;
@@ -65,11 +66,12 @@ export class Engine {
     const shared = { storage: this.storage, clock: this.clock, report: this.report };
     this.log = new EventLog({ ...shared, pollIntervalMs });
     this.due = new DueList({ ...shared, commit: (commit) => this.commit(commit) });
+    this.#chores = [() => this.due.sweep(), this.#trimming()];
     this.#sweeper = new Sweeper({
       ...shared,
       intervalMs: sweepIntervalMs,
       next: () => this.due.next(),
-      chores: [() => this.due.sweep(), this.#trimming()],
+      chores: this.#chores,
     });
   }
 
@@ -91,6 +93,11 @@ export class Engine {
   commit(commit: Commit): MaybePromise<CommitResult> {
     const ready = this.log.ready();
     return ready ? ready.then(() => this.storage.commit(commit)) : this.storage.commit(commit);
+  }
+
+  /** Has this done at each sweep as well. */
+  onSweep(chore: () => Promise<unknown>): void {
+    this.#chores.push(chore);
   }
 
   /** Begins to look for what is due and to trim the log: for whoever writes due entries and events. */

@@ -99,6 +99,8 @@ export class Sweeper {
     try {
       return await chore();
     } catch (error) {
+      // What failed is left to do.
+      this.#changed = true;
       if (!this.#closed) this.#options.report(error);
       return undefined;
     }

@@ -108,3 +108,15 @@ it('rests while nothing changes and nothing is due, where the store hints every 
   await sweeper.close();
   expect(clock.pending).toBe(0);
 });
+
+it('looks again after a chore failed, though nothing changes', async () => {
+  const ranAt: number[] = [];
+  const chore = async (): Promise<void> => {
+    if (ranAt.push(clock.now()) < 3) throw new Error('failed');
+  };
+  const { clock, errors, sweeper } = sweeping({ chores: [chore], reliable: true });
+  await clock.advance(1000);
+  expect(ranAt).toHaveLength(3);
+  expect(errors).toHaveLength(2);
+  await sweeper.close();
+});
