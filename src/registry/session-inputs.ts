@@ -243,7 +243,7 @@ export const KILL = z.strictObject({
   signal: abortSignal.optional(),
 } satisfies Policies<KillOptions>);
 
-/** What a session is told to do. */
+/** What a session is told to do: at most 1 MiB and 63 KiB of JSON together. */
 export interface SteerOptions {
   /** Free text of at most 1 KiB, such as `"north"`. */
   readonly direction?: string | undefined;

@@ -1,8 +1,9 @@
 import * as z from 'zod';
 import { MeshError } from '../kernel/errors.ts';
 import { id as idPolicy, jsonObject, jsonValue, names, parse } from '../kernel/inputs.ts';
-import type { JsonValue } from '../kernel/json.ts';
+import { type JsonValue, toJson } from '../kernel/json.ts';
 import { sameJson } from '../kernel/same-json.ts';
+import { LIMITS } from '../storage/checked.ts';
 import { Draft } from '../storage/draft.ts';
 import { Engine, type EngineOptions } from '../storage/engine.ts';
 import { EventSource } from '../storage/events/event-source.ts';
@@ -40,7 +41,7 @@ import {
   UPDATE,
 } from './session-inputs.ts';
 import { SessionStore } from './session-store.ts';
-import { type SteerReceipt, Steers } from './steer.ts';
+import { type Directive, type SteerReceipt, Steers } from './steer.ts';
 import { Tenure } from './tenure.ts';
 import { readTopology, type TalkEdges, type Topology } from './topology.ts';
 import { WatchLists } from './watch-lists.ts';
@@ -186,8 +187,9 @@ export class SessionRegistry extends EventSource<RegistryEvents> {
   }
 
   /**
-   * Sends a directive to a session that is alive, to be settled by its owner.
-   * @throws MeshError `invalid_input`, `not_found`, `not_alive`
+   * Sends a directive to a session that is alive, to be settled by its owner. All of it together takes at most 1 MiB and
+   * 63 KiB of JSON.
+   * @throws MeshError `invalid_input`, `limit_exceeded`, `not_found`, `not_alive`
    */
   async steer(id: string, directive: SteerOptions): Promise<SteerReceipt> {
     const { by, direction, message, data } = parse(STEER, directive, 'directive');
@@ -197,7 +199,8 @@ export class SessionRegistry extends EventSource<RegistryEvents> {
       ...(data !== undefined && { data: jsonValue(data, 'directive.data') }),
       ...(by !== undefined && { by: this.#fence.nameOf(by) }),
     };
-    return this.#steers.send(parse(idPolicy, id, 'id'), fields, (draft) => this.#fence.stageActor(draft, by));
+    const accepted = toJson(fields, 'directive', DIRECTIVE_BYTES, DIRECTIVE_ROOM) as Directive;
+    return this.#steers.send(parse(idPolicy, id, 'id'), accepted, (draft) => this.#fence.stageActor(draft, by));
   }
 
   /**
@@ -364,6 +367,9 @@ export class SessionRegistry extends EventSource<RegistryEvents> {
 }
 
 const MAX_NAMES = 64;
+/** The rest of a record is for what is noted of the directive on its way. */
+const DIRECTIVE_BYTES = LIMITS.valueBytes - 1024;
+const DIRECTIVE_ROOM = { levels: 1, parts: 8 };
 const TOPOLOGY = z.strictObject({ root: idPolicy.optional() });
 
 function notAlive(id: string, state: string): MeshError {

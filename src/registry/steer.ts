@@ -224,7 +224,9 @@ export class Steers {
       if (!open || !isOpen(open.steer)) {
         throw new MeshError('stale_receipt', `expected a directive that is open, got ${open?.steer.state ?? 'none'}`);
       }
-      const settled = { ...open.steer, state, ...(note !== undefined && { note }) };
+      // What it said nobody reads any more, and beside the most of it there would be no room for the note.
+      const { direction: _direction, message: _message, data: _data, ...rest } = open.steer;
+      const settled = { ...rest, state, ...(note !== undefined && { note }) };
       draft.checks.push({ ...address, revision: open.revision });
       draft.puts.push({ ...address, value: settled as unknown as JsonValue, ttlMs: SETTLED_MS });
       this.#store.event(draft, 'steer_settled', tenure.id, tenure.epoch, { steer: settled.id, outcome: state });

@@ -92,6 +92,26 @@ describe.each(storages)('what steer accepts on %s', (_name, open) => {
     await steer.applied();
   });
 
+  it('are refused when all of it together is too large to be delivered, and else settled with any note', async () => {
+    const { registry, counter } = await countedWorld(open);
+    const agent = await quiet(registry, 'agent');
+    await quiet(registry, 'probe');
+    const directive = (length: number) => ({ data: 'x'.repeat(1024 * 1024 - 2), message: 'm'.repeat(length) });
+    let [length, tooLong] = [60 * 1024, 64 * 1024];
+    while (tooLong - length > 1) {
+      const middle = (length + tooLong) >> 1;
+      const fits = await registry.steer('probe', directive(middle)).catch(() => undefined);
+      if (fits) length = middle;
+      else tooLong = middle;
+    }
+    await expectRefused(counter, () => registry.steer('agent', directive(tooLong)), 'steer with too much', ['limit_exceeded']);
+    const receipt = await registry.steer('agent', directive(length));
+    const steer = await firstOf(agent.steers());
+    expect(steer.message).toHaveLength(length);
+    await steer.rejected('\n'.repeat(1024));
+    expect(await receipt.settled()).toEqual({ outcome: 'rejected', note: '\n'.repeat(1024) });
+  });
+
   it('may be nothing at all, and null is data', async () => {
     const { registry } = await countedWorld(open);
     const agent = await quiet(registry, 'agent');
