@@ -1,5 +1,6 @@
 import type { JsonValue } from '../kernel/json.ts';
 import type { Draft } from '../storage/draft.ts';
+import { stageWithoutDirectives } from './directives.ts';
 import { type Ending, lastSeenAt, type SessionRecord, type SessionSnapshot, type StopOrder } from './session.ts';
 import type { SessionStore } from './session-store.ts';
 
@@ -64,15 +65,16 @@ export function stageLastEvent(draft: Draft, store: SessionStore, { id, record }
 }
 
 /** Stages the removal of a session, with everything that belongs to it: its end, if that was not told. It must have no children. */
-export function stageRemoval(draft: Draft, store: SessionStore, snapshot: SessionSnapshot): void {
+export async function stageRemoval(draft: Draft, store: SessionStore, snapshot: SessionSnapshot): Promise<void> {
   const { id, record, revision, lease } = snapshot;
   stageLapse(draft, store, snapshot);
   stageLastEvent(draft, store, snapshot);
   store.aftermath.stage(draft, id, record.incarnation);
   draft.checks.push({ partition: store.collection.indexPartition('parent', id), fewerThan: 1 });
   store.collection.remove(draft, { id, value: record, revision });
-  draft.deletes.push(store.leaseAddress(id), store.sightingAddress(id), { partition: `steers/${id}`, limit: 1000 });
+  draft.deletes.push(store.leaseAddress(id), store.sightingAddress(id));
   if (lease) draft.deletes.push(store.watchAddress(lease.value.watch, id));
+  await stageWithoutDirectives(draft, store.engine.storage, id);
   store.event(draft, 'session_removed', id, record.epoch, {});
 }
 

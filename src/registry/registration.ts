@@ -1,6 +1,7 @@
 import { MeshError } from '../kernel/errors.ts';
 import type { JsonObject } from '../kernel/json.ts';
 import { Draft } from '../storage/draft.ts';
+import { stageWithoutOpenDirectives } from './directives.ts';
 import { stageLapse, stageLastEvent } from './endings.ts';
 import type { Fence } from './fence.ts';
 import { isTerminal, type SessionRecord, type SessionSnapshot, type SessionState, stateOf } from './session.ts';
@@ -43,7 +44,7 @@ export class Registrations {
       const draft = new Draft();
       await this.#stageParent(draft, id, parent ?? options.parentId, known);
       const record = this.#record(options, { known, state, ttlMs });
-      if (known) this.#stageReplacement(draft, known, record);
+      if (known) await this.#stageReplacement(draft, known, record);
       else this.#store.collection.create(draft, id, record);
       // Also checked when it is absent, since the old owner's heartbeat may be reviving it.
       draft.checks.push(this.#store.leaseCheck(id, known?.lease?.revision ?? null));
@@ -71,12 +72,13 @@ export class Registrations {
   }
 
   /** The old incarnation is over: what nobody has told of it comes first. */
-  #stageReplacement(draft: Draft, known: SessionSnapshot, record: SessionRecord): void {
+  async #stageReplacement(draft: Draft, known: SessionSnapshot, record: SessionRecord): Promise<void> {
     const { id, revision } = known;
     stageLapse(draft, this.#store, known);
     if (isTerminal(stateOf(known))) stageLastEvent(draft, this.#store, known);
     else this.#store.aftermath.stage(draft, id, known.record.incarnation);
     this.#store.collection.replace(draft, { id, value: known.record, revision }, record);
+    await stageWithoutOpenDirectives(draft, this.#store.engine.storage, id);
   }
 
   #record(

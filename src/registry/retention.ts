@@ -32,7 +32,7 @@ export class Retention {
     if (children.length > 0 && record.ending) return { moveTo: now + CHILDREN_MS };
     const draft = new Draft();
     draft.checks.push(store.leaseCheck(id, null));
-    if (children.length === 0) stageRemoval(draft, store, snapshot);
+    if (children.length === 0) await stageRemoval(draft, store, snapshot);
     // Its children keep its record, and not itself: for every reader it has ended.
     else if (record.stopping) stageKilled(draft, store, snapshot, { ...record.stopping, graceful: false });
     else stageEnd(draft, store, snapshot, {});

@@ -245,7 +245,7 @@ export class SessionRegistry extends EventSource<RegistryEvents> {
         throw new MeshError('conflict', `expected session ${id} to have no children, got some`, { details: { session: id } });
       }
       draft.checks.push(this.#store.leaseCheck(id, snapshot.lease?.revision ?? null));
-      stageRemoval(draft, this.#store, snapshot);
+      await stageRemoval(draft, this.#store, snapshot);
       return true;
     });
   }

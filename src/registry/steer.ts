@@ -7,6 +7,7 @@ import { Draft } from '../storage/draft.ts';
 import { keyAfter, padded, stampedKey } from '../storage/keys.ts';
 import type { Address } from '../storage/storage.ts';
 import { setAlarm } from './alarm.ts';
+import { directivesOf } from './directives.ts';
 import type { Fence } from './fence.ts';
 import { isTerminal, stateOf } from './session.ts';
 import type { SessionStore } from './session-store.ts';
@@ -116,7 +117,7 @@ export class Steers {
       const value: SteerRecord = { id, incarnation, epoch, at: engine.now(), state: 'queued', ...directive };
       const draft = new Draft();
       draft.checks.push(this.#store.leaseCheck(session, lease.revision));
-      const partition = this.#partition(session);
+      const partition = directivesOf(session);
       const position = draft.puts.push({ partition, key: '', value: value as unknown as JsonValue, stamped: true }) - 1;
       this.#store.event(draft, 'agent_steered', session, epoch, {
         steer: id,
@@ -139,9 +140,7 @@ export class Steers {
       if (isOver(tenure)) return;
       const alarm = await setAlarm(engine, { sessions: [tenure.id], signals: [tenure.signal, signal] });
       try {
-        const page = await unlessOver(tenure, async () =>
-          engine.storage.list(this.#partition(tenure.id), { start, limit: PAGE }),
-        );
+        const page = await unlessOver(tenure, async () => engine.storage.list(directivesOf(tenure.id), { start, limit: PAGE }));
         if (!page) return;
         let mustWait = page.length === 0;
         for (const { partition, key, value, revision } of page) {
@@ -167,10 +166,6 @@ export class Steers {
         alarm.cancel();
       }
     }
-  }
-
-  #partition(session: string): string {
-    return `steers/${session}`;
   }
 
   /** Marks a directive as delivered, unless another loop of the same owner has settled it since it was read. */

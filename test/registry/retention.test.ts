@@ -63,6 +63,16 @@ describe.each(storages)('what is kept of a session on %s', (_name, open) => {
     expect((await world.told()).sort()).toEqual(['session_removed ended', 'session_removed killed']);
   });
 
+  it('takes all its directives along', async () => {
+    const { registry, clock, storage } = await worldOn(open);
+    await registry.register({ id: 'a', heartbeat: 'manual', ttlMs: 60_000, retentionMs: 2000 });
+    for (let n = 0; n < 1100; n++) await registry.steer('a', { direction: 'north' });
+    await registry.end('a');
+    await clock.advance(4000);
+    expect(await registry.get('a')).toBeUndefined();
+    expect(await storage.list('steers/a')).toEqual([]);
+  });
+
   it('is not removed when the id has an owner again by then', async () => {
     const { registry, clock } = await worldOn(open);
     const first = await registry.register({ id: 'a', retentionMs: 5000 });

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { MeshEvent } from '../../src/mesh.ts';
 import { SessionRegistry } from '../../src/registry/session-registry.ts';
+import type { Commit } from '../../src/storage/storage.ts';
 import { SeededRandom } from '../../src/testing/random.ts';
 import { outcomeOf, refusal, worldOn } from '../support/registry/meshes.ts';
 import { gate, viewOf } from '../support/registry/views.ts';
@@ -220,6 +221,17 @@ describe.each(storages)('unregistering on %s', (_name, open) => {
       expect(await storage.list(partition), partition).toEqual([]);
     }
     expect(await world.told()).toHaveLength(6);
+  });
+
+  it('forgets the directives with the session, however many, also one that comes at that moment', async () => {
+    const { registry, another, storage } = await worldOn(open);
+    await registry.register({ id: 'a', heartbeat: 'manual' });
+    for (let n = 0; n < 2100; n++) await registry.steer('a', { direction: 'north' });
+    const commit = async ({ deletes = [] }: Commit): Promise<void> => {
+      if (deletes.length > 0) await registry.steer('a', { direction: 'south' });
+    };
+    await another({ storage: viewOf(storage, { commit }) }).registry.unregister('a');
+    expect(await storage.list('steers/a')).toEqual([]);
   });
 
   it('refuses a session with children, also one that comes at that moment', async () => {

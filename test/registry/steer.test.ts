@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { MeshError, type SessionHandle, type Steer } from '../../src/index.ts';
+import { MeshError, type SessionHandle, type Steer, type SteerReceipt } from '../../src/index.ts';
 import { wrapped } from '../support/registry-kill/storages.ts';
 import {
   countedWorld,
@@ -474,6 +474,26 @@ describe.each(storages)('steer on %s', (_name, open) => {
     await registry.steer('agent', { by: lapsed });
     await registry.steer('agent', { by: 'taken' });
     expect(await keysOf(storage, 'steers/agent')).toHaveLength(2);
+  });
+
+  it('is not kept once the id has another owner, unless it was settled', async () => {
+    const { registry, storage } = await openWorld(open);
+    const receipts: SteerReceipt[] = [];
+    for (const how of ['ended', 'killed', 'taken over', 'taken over']) {
+      const agent = await registry.register({ id: 'agent', heartbeat: 'manual', takeover: true });
+      const settled = await registry.steer('agent', { message: 'settled' });
+      await (await take(agent, 1))[0]?.applied();
+      receipts.push(settled, await registry.steer('agent', { message: how }), await registry.steer('agent', { message: 'more' }));
+      await take(agent, 1);
+      if (how === 'ended') await agent.end();
+      if (how === 'killed') await registry.kill('agent', { force: true });
+    }
+    const last = await registry.register({ id: 'agent', heartbeat: 'manual', takeover: true });
+    expect(await keysOf(storage, 'steers/agent')).toHaveLength(4);
+    const outcomes = await Promise.all(receipts.map((receipt) => receipt.state().catch(({ code }) => code)));
+    expect(outcomes).toEqual(Array(4).fill(['applied', 'not_alive', 'not_alive']).flat());
+    await registry.steer('agent', { message: 'to the last' });
+    expect((await take(last, 1)).map(({ message }) => message)).toEqual(['to the last']);
   });
 
   it('keeps a settled directive for a day', async () => {
