@@ -88,9 +88,12 @@ function stageEnding(
   const at = store.engine.now();
   stageLapse(draft, store, snapshot);
   const { offlineAt: _offlineAt, stopping: _stopping, ...rest } = record;
-  const ended: SessionRecord = { ...rest, epoch: record.epoch + 1, ending: { ...how, at, lastSeenAt: lastSeenAt(snapshot) } };
+  const { result, ...ending } = how;
+  const ended: SessionRecord = { ...rest, epoch: record.epoch + 1, ending: { ...ending, at, lastSeenAt: lastSeenAt(snapshot) } };
   store.collection.replace(draft, { id, value: record, revision }, ended);
-  draft.deletes.push(store.leaseAddress(id), store.sightingAddress(id));
+  draft.deletes.push(store.leaseAddress(id));
+  if (result === undefined) draft.deletes.push(store.sightingAddress(id));
+  else draft.puts.push({ ...store.sightingAddress(id), value: result });
   if (lease) draft.deletes.push(store.watchAddress(lease.value.watch, id));
   draft.puts.push(store.engine.due.put(at + record.retentionMs, RETENTION, id));
   store.aftermath.stage(draft, id, record.incarnation);

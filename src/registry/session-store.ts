@@ -24,7 +24,7 @@ const READ_AT_ONCE = 333;
 
 /**
  * The records of a session and how a change of them is staged: the record with its indexes, the lease (the fence, with a
- * store ttl), the sighting that outlives the lease, and the place on a watch list.
+ * store ttl), the sighting that outlives the lease and whose place the result takes, and the place on a watch list.
  */
 export class SessionStore {
   readonly engine: Engine;
@@ -210,13 +210,15 @@ export function snapshotOf(
   sighting: StoredRecord | undefined,
 ): SessionSnapshot | undefined {
   if (!record) return undefined;
-  return {
-    id,
-    record: record.value as unknown as SessionRecord,
-    revision: record.revision,
-    lease: lease && leaseOf(lease),
-    seenAt: sighting && (sighting.expiresAt as number) - (sighting.value as number),
-  };
+  const value = record.value as unknown as SessionRecord;
+  const { revision } = record;
+  // Nobody asks any more when it was seen, so what is there is its result, for which the record may have no room.
+  if (value.ending && sighting) {
+    const ending = { ...value.ending, result: sighting.value };
+    return { id, record: { ...value, ending }, revision, lease: lease && leaseOf(lease), seenAt: undefined };
+  }
+  const seenAt = sighting && (sighting.expiresAt as number) - (sighting.value as number);
+  return { id, record: value, revision, lease: lease && leaseOf(lease), seenAt };
 }
 
 function aliveSnapshot(

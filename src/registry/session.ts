@@ -62,6 +62,7 @@ export interface Ending {
   readonly at: number;
   readonly lastSeenAt: number;
   readonly reason?: string | undefined;
+  /** Stored apart from the record. */
   readonly result?: JsonValue | undefined;
   /** Of a kill: the owner ended within the grace. */
   readonly graceful?: boolean;

@@ -148,6 +148,30 @@ describe.each(storages)('ending on %s', (_name, open) => {
     expect(handle.epoch).toBe(1);
   });
 
+  it('keeps a result of a megabyte beside metadata of a megabyte, until the id is taken or removed', async () => {
+    const { registry, storage, clock } = await worldOn(open);
+    const text = 'x'.repeat(1024 * 1024 - 2);
+    const options = { metadata: { text: text.slice(11) }, retentionMs: 5000 };
+    const taken = await registry.register({ id: 'taken', ...options });
+    const stopped = await registry.register({ id: 'stopped', ...options });
+    await taken.end({ result: text });
+    await registry.kill('stopped', { timeoutMs: 0 });
+    await stopped.end({ result: null });
+    expect(await registry.get('taken')).toMatchObject({ state: 'ended', result: text, metadata: options.metadata });
+    const { items } = await registry.list({ state: 'all' });
+    expect(items.map(({ id, state, result }) => [id, state, result])).toEqual([
+      ['stopped', 'killed', null],
+      ['taken', 'ended', text],
+    ]);
+    expect((await registry.list({ state: 'ended', agentType: 'agent' })).items.map(({ result }) => result)).toEqual([text]);
+    await registry.register({ id: 'taken' });
+    expect('result' in ((await registry.get('taken')) ?? {})).toBe(false);
+    await clock.advance(10_000);
+    expect(await registry.get('stopped')).toBeUndefined();
+    await registry.unregister('taken');
+    expect(await storage.list('sightings')).toEqual([]);
+  });
+
   it('happens once when many end a session at once', async () => {
     const world = await worldOn(open);
     const { registry, another } = world;
