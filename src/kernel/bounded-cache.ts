@@ -4,7 +4,7 @@ import { LRUCache } from 'lru-cache';
  * The entries that were used last, up to so many. It takes its memory with the first of them: `LRUCache` makes room for
  * all at once, which takes a millisecond for ten thousand, and many a mesh in a test never writes one.
  */
-export class BoundedCache<Value extends object | true> {
+export class BoundedCache<Value extends object | string | true> {
   readonly #max: number;
   #cache: LRUCache<string, Value> | undefined;
 

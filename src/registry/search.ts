@@ -1,3 +1,4 @@
+import { BoundedCache } from '../kernel/bounded-cache.ts';
 import { parse } from '../kernel/inputs.ts';
 import { type Condition, meets, type Page, query } from '../storage/query.ts';
 import { type MaybePromise, whenDone } from '../storage/storage.ts';
@@ -24,6 +25,8 @@ const CANDIDATES = 64;
 /** To count what somebody has to do takes several reads, so as few are counted as it takes. */
 const COUNTED_AT_ONCE = 16;
 const PAGE = 1000;
+/** Capabilities of which it is known whose turn it was. */
+const REMEMBERED = 1000;
 
 /** What `registry.stats` answers. */
 export interface RegistryStats {
@@ -41,7 +44,7 @@ export interface RegistryStats {
 export class Search {
   readonly #store: SessionStore;
   /** The last candidate for each capability, so that equally loaded sessions take turns. */
-  readonly #rotation = new Map<string, string>();
+  readonly #rotation = new BoundedCache<string>(REMEMBERED);
 
   constructor(store: SessionStore) {
     this.#store = store;

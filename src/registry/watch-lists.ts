@@ -1,3 +1,4 @@
+import { BoundedCache } from '../kernel/bounded-cache.ts';
 import { Draft } from '../storage/draft.ts';
 import type { DueOutcome } from '../storage/due.ts';
 import type { Address, CommitResult, StoredRecord } from '../storage/storage.ts';
@@ -9,6 +10,8 @@ const LEASES = 'leases';
 const MARKERS = 'watches';
 /** Sessions on one list: what a sweep reads at once, and a heartbeat renews in one commit. */
 const LISTED = 500;
+/** Ttls whose open lists are known. */
+const REMEMBERED = 100;
 
 /** A list that takes further sessions. */
 interface OpenList {
@@ -25,7 +28,8 @@ interface OpenList {
  */
 export class WatchLists {
   readonly #store: SessionStore;
-  readonly #open = new Map<number, OpenList>();
+  /** By ttl. One that is forgotten takes no further sessions, and is looked after all the same. */
+  readonly #open = new BoundedCache<OpenList>(REMEMBERED);
   #looking: Promise<unknown> = Promise.resolve();
   #closed = false;
 
@@ -40,7 +44,7 @@ export class WatchLists {
    */
   async commit(draft: Draft, id: string, ttlMs: number, stageLease: (watch: string) => void): Promise<CommitResult> {
     for (;;) {
-      const open = this.#open.get(ttlMs);
+      const open = this.#open.get(String(ttlMs));
       if (!open || open.count >= LISTED) return this.#commitWithList(draft, id, ttlMs, stageLease);
       // Who comes while a list is being opened waits for it: a crowd must not open a list each.
       open.count += 1;
@@ -68,7 +72,7 @@ export class WatchLists {
       opened = resolve;
     });
     const open: OpenList = { id: watch, revision, count: 1 };
-    this.#open.set(ttlMs, open);
+    this.#open.set(String(ttlMs), open);
     draft.checks.push({ ...this.#marker(watch), revision: null });
     draft.puts.push(
       { ...this.#marker(watch), value: null },
@@ -81,7 +85,7 @@ export class WatchLists {
       result = await engine.commit(draft);
       return result;
     } finally {
-      if (!result?.committed && this.#open.get(ttlMs) === open) this.#open.delete(ttlMs);
+      if (!result?.committed && this.#open.get(String(ttlMs)) === open) this.#open.delete(String(ttlMs));
       opened(result?.committed ? result.revision : undefined);
     }
   }
@@ -89,7 +93,7 @@ export class WatchLists {
   /** After a conflict: a list whose marker changed was given up, and no longer takes anybody. */
   #forget(open: OpenList, ttlMs: number, conflicts: readonly Address[]): void {
     const isGivenUp = conflicts.some(({ partition, key }) => partition === MARKERS && key === open.id);
-    if (isGivenUp && this.#open.get(ttlMs) === open) this.#open.delete(ttlMs);
+    if (isGivenUp && this.#open.get(String(ttlMs)) === open) this.#open.delete(String(ttlMs));
   }
 
   #marker(watch: string): Address {

@@ -336,6 +336,19 @@ describe.each(storages)('specialists on %s', (_name, open) => {
     expect(asked.size).toBe(150);
   });
 
+  it('begin anew where so many others were asked for that nobody remembers whose turn it was', async () => {
+    const { registry } = await worldOn(open);
+    for (const id of ['a', 'b', 'c', 'd']) await registry.register({ id, capabilities: ['x'], heartbeat: 'manual' });
+    const others = Array.from({ length: 16 }, (_, n) => Array.from({ length: 64 }, (_, m) => `c${n}.${m}`));
+    for (const capabilities of others) await registry.register({ capabilities, heartbeat: 'manual' });
+    const next = async () => ids(await registry.specialists('x', { limit: 1 }));
+    expect([await next(), await next()]).toEqual([['a'], ['b']]);
+    for (const capability of others.flat().slice(0, 999)) await registry.specialists(capability);
+    expect(await next()).toEqual(['c']);
+    for (const capability of others.flat()) await registry.specialists(capability);
+    expect(await next()).toEqual(['a']);
+  });
+
   it('are the least loaded of 64, wherever among them, and no more are counted than it takes', async () => {
     const { registry } = await worldOn(open);
     for (let n = 0; n < 80; n++) {

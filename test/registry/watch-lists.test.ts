@@ -272,6 +272,16 @@ describe.each(storages)('watch lists on %s', (_name, open) => {
     expect(await storage.list('due')).toHaveLength(4);
   });
 
+  it('stay open for the hundred ttls that were used last', async () => {
+    const { registry, storage } = await worldOn(open);
+    const register = (ttlMs: number) => registry.register({ heartbeat: 'manual', ttlMs });
+    for (let n = 0; n < 101; n++) await register(60_000 + n);
+    await register(60_100);
+    expect(await storage.list('watches')).toHaveLength(101);
+    await register(60_000);
+    expect(await storage.list('watches')).toHaveLength(102);
+  });
+
   it('are given up with the last session, and leave nothing behind', async () => {
     const { another, clock, storage } = await worldOn(open);
     const view = counted(storage);
