@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import type { MeshEvent } from '../../src/mesh.ts';
+import type { RegisterOptions } from '../../src/registry/session-inputs.ts';
 import { SessionRegistry } from '../../src/registry/session-registry.ts';
 import type { Commit } from '../../src/storage/storage.ts';
 import { SeededRandom } from '../../src/testing/random.ts';
-import { outcomeOf, refusal, worldOn } from '../support/registry/meshes.ts';
-import { gate, viewOf } from '../support/registry/views.ts';
+import { outcomeOf, processOn, refusal, worldOn } from '../support/registry/meshes.ts';
+import { counted, gate, viewOf } from '../support/registry/views.ts';
 import { storages } from '../support/storages.ts';
 
 describe.each(storages)('updating a session on %s', (_name, open) => {
@@ -406,6 +407,44 @@ describe.each(storages)('a registry on %s', (_name, open) => {
     expect(heard).toEqual(['session_created', 'session_ended']);
     await registry.close();
     expect(clock.pending).toBe(before);
+  });
+
+  it('costs what the table of costs says', async () => {
+    const { storage } = await worldOn(open);
+    const view = counted(storage);
+    const { registry } = processOn(view.storage, { sweepIntervalMs: 3_600_000 });
+    const register = (id: string, more: RegisterOptions = {}) => registry.register({ id, heartbeat: 'manual', ...more });
+    const costOf = async (work: () => Promise<unknown>): Promise<number[]> => {
+      view.calls.count = view.calls.commits.length = 0;
+      await work();
+      const { count, commits } = view.calls;
+      const checks = commits.flatMap(({ checks = [] }) => checks).length;
+      const writes = commits.flatMap(({ deletes = [], puts = [] }) => [...deletes, ...puts]).length;
+      return [count - commits.length, checks, writes];
+    };
+    await register('a');
+    const costs = {
+      register: await costOf(() => register('b')),
+      'with a parent': await costOf(() => register('c', { parentId: 'a' })),
+      'with a grandparent': await costOf(() => register('d', { parentId: 'c' })),
+      'with three capabilities': await costOf(() => register('e', { capabilities: ['x', 'y', 'z'] })),
+      takeover: await costOf(() => register('b', { takeover: true })),
+      end: await costOf(() => registry.end('b')),
+      'end with a result': await costOf(() => registry.end('e', { result: 1 })),
+      unregister: await costOf(() => registry.unregister('d')),
+      'kill at once': await costOf(() => registry.kill('c', { force: true })),
+    };
+    expect(costs).toEqual({
+      register: [2, 3, 6],
+      'with a parent': [3, 4, 7],
+      'with a grandparent': [4, 4, 7],
+      'with three capabilities': [2, 3, 9],
+      takeover: [2, 3, 6],
+      end: [1, 2, 7],
+      'end with a result': [1, 2, 7],
+      unregister: [3, 3, 10],
+      'kill at once': [3, 3, 7],
+    });
   });
 
   it('has no timer for each session', async () => {
