@@ -1,9 +1,12 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { createMesh, InMemoryStorage, MeshError, type MeshEvent } from '../src/index.ts';
 import { Engine } from '../src/storage/engine.ts';
 import { VirtualClock } from '../src/testing/virtual-clock.ts';
-import { storages } from './support/storages.ts';
+import { hooked } from './support/memory/observed.ts';
+import { type OpenStorage, storages } from './support/storages.ts';
 import { passUntil } from './support/timing.ts';
+
+const [, [, openSqlite]] = storages as readonly [unknown, readonly [string, OpenStorage]];
 
 describe.each(storages)('a mesh on %s', (_name, open) => {
   it('hears all events of all processes on its storage, and after settled it has heard them', async () => {
@@ -191,28 +194,61 @@ describe.each(storages)('events that are followed, on %s', (_name, open) => {
     expect(errors).toEqual([expect.objectContaining({ code: 'not_found' })]);
     await mesh.close();
   });
+});
 
-  it('and all that waits end when somebody else has closed the storage', async () => {
-    const clock = new VirtualClock();
-    const storage = await open(clock);
-    const mesh = createMesh({ storage, closeStorage: false, onError: () => {} });
-    await mesh.registry.register({ id: 'dev', heartbeat: 'manual' });
-    const task = await mesh.hub.delegate({ from: 'dev', to: 'dev', type: 'build' });
-    const ends = [
-      mesh.hub.inbox('dev')[Symbol.asyncIterator]().next(),
-      mesh.events().next(),
-      task.result(),
-      mesh.memory.waitFor('key', Boolean, { timeoutMs: 3_600_000 }),
-      mesh.hub.request({ from: 'dev', to: 'dev', timeoutMs: 3_600_000 }),
-    ].map((wait) =>
-      wait.then(
-        () => 'over',
-        ({ code }) => code,
-      ),
-    );
-    await clock.advance(100);
-    await storage.close();
-    expect(new Set(await passUntil(clock, Promise.all(ends), 100, 5000))).toEqual(new Set(['over', 'closed']));
-    await mesh.close();
+it('goes on with what it does in the background when the host can report nothing', async () => {
+  const clock = new VirtualClock();
+  const storage = new InMemoryStorage({ clock });
+  let isBroken = false;
+  let looks = 0;
+  const failing = hooked(storage, {
+    async list(partition) {
+      if (partition !== 'due') return;
+      looks += 1;
+      if (isBroken) throw new MeshError('storage_full', 'expected an answer, got none');
+    },
   });
+  const warned = vi.spyOn(process, 'emitWarning').mockImplementation(() => {});
+  const mesh = createMesh({
+    storage: failing,
+    onError: () => {
+      throw new Error('broken');
+    },
+  });
+  await mesh.memory.set('key', 1);
+  isBroken = true;
+  await clock.advance(3000);
+  isBroken = false;
+  await mesh.memory.set('key', 2);
+  looks = 0;
+  await clock.advance(3000);
+  expect(looks).toBeGreaterThan(0);
+  await mesh.close();
+  expect(warned.mock.calls[0]?.[0]).toMatchObject({ code: 'storage_full' });
+  warned.mockRestore();
+});
+
+it('all waits end when somebody else has closed the storage', async () => {
+  const clock = new VirtualClock();
+  // One that is looked at now and then. In memory nobody is told, and each mesh is closed by itself.
+  const storage = await openSqlite(clock);
+  const mesh = createMesh({ storage, closeStorage: false, onError: () => {} });
+  await mesh.registry.register({ id: 'dev', heartbeat: 'manual' });
+  const task = await mesh.hub.delegate({ from: 'dev', to: 'dev', type: 'build' });
+  const ends = [
+    mesh.hub.inbox('dev')[Symbol.asyncIterator]().next(),
+    mesh.events().next(),
+    task.result(),
+    mesh.memory.waitFor('key', Boolean, { timeoutMs: 3_600_000 }),
+    mesh.hub.request({ from: 'dev', to: 'dev', timeoutMs: 3_600_000 }),
+  ].map((wait) =>
+    wait.then(
+      () => 'over',
+      ({ code }) => code,
+    ),
+  );
+  await clock.advance(100);
+  await storage.close();
+  expect(new Set(await passUntil(clock, Promise.all(ends), 100, 5000))).toEqual(new Set(['over', 'closed']));
+  await mesh.close();
 });

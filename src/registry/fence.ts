@@ -71,7 +71,10 @@ export class Fence {
     const snapshot = await this.#store.read(tenure.id);
     if (this.judge(tenure, snapshot) === 'held' && snapshot) return snapshot;
     throw (
-      tenure.end ?? new MeshError('not_alive', `expected session ${tenure.id} to be alive, got offline: a heartbeat revives it`)
+      tenure.end ??
+      new MeshError('not_alive', `expected session ${tenure.id} to be alive, got offline: a heartbeat revives it`, {
+        details: { session: tenure.id, state: 'offline' },
+      })
     );
   }
 

@@ -99,6 +99,8 @@ export class Holders implements Holder {
     const tenures = this.all();
     this.#held.clear();
     this.#stopIfIdle();
+    // First: who writes by a handle at this moment is to learn that the mesh is closed, not that its lease is gone.
+    for (const tenure of tenures) tenure.release();
     try {
       for (let start = 0; start < tenures.length; start += READ_AT_ONCE)
         await this.#release(tenures.slice(start, start + READ_AT_ONCE));
@@ -106,7 +108,6 @@ export class Holders implements Holder {
       // What can't be given back lapses by itself, and must not keep anything open.
       this.#store.engine.report(error);
     }
-    for (const tenure of tenures) tenure.release();
   }
 
   async #look(tenure: Tenure): Promise<void> {

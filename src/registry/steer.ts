@@ -5,6 +5,7 @@ import { abortSignal, parse, text, wholeNumber } from '../kernel/inputs.ts';
 import type { JsonValue } from '../kernel/json.ts';
 import { Draft } from '../storage/draft.ts';
 import { keyAfter, padded, stampedKey } from '../storage/keys.ts';
+import { isTransient } from '../storage/steady-storage.ts';
 import type { Address } from '../storage/storage.ts';
 import { setAlarm } from './alarm.ts';
 import { directivesOf } from './directives.ts';
@@ -262,6 +263,18 @@ export class Steers {
     throw new MeshError('not_alive', `expected session ${session} to settle the directive, got its end`, { details });
   }
 
+  /** Whoever waits waits on when the storage is out of reach for a while. */
+  async #lookAgain(sent: Sent, until: number): Promise<Partial<SteerRecord>> {
+    const { engine } = this.#store;
+    try {
+      return await this.#look(sent);
+    } catch (error) {
+      if (!isTransient(error) || engine.now() >= until) throw error;
+      engine.report(error);
+      return {};
+    }
+  }
+
   async #settled(sent: Sent, { signal, timeoutMs }: z.output<typeof WAIT>): Promise<SteerOutcome> {
     const { engine } = this.#store;
     const until = timeoutMs === undefined ? Number.POSITIVE_INFINITY : engine.now() + timeoutMs;
@@ -271,10 +284,13 @@ export class Steers {
         const alarm = await setAlarm(engine, { sessions: [sent.session], signals: [signal], ms: until - engine.now() });
         try {
           if (signal?.aborted) throw abortedBy(signal);
-          const { state, note } = await this.#look(sent);
+          const { state, note } = await this.#lookAgain(sent, until);
           if (state === 'applied' || state === 'rejected') return { outcome: state, ...(note !== undefined && { note }) };
           if (engine.now() >= until) {
-            throw new MeshError('timed_out', `expected the directive to be settled within ${timeoutMs} ms, got ${state}`);
+            throw new MeshError(
+              'timed_out',
+              `expected the directive to be settled within ${timeoutMs} ms, got ${state ?? 'none'}`,
+            );
           }
           await alarm.ring;
         } finally {

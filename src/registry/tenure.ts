@@ -96,11 +96,7 @@ export class Tenure {
 
   /** The kill has taken effect. */
   kill(reason: string): void {
-    this.#finish(
-      new MeshError('lease_lost', `expected session ${this.id} to be alive, got killed: ${reason}`),
-      'killed',
-      killed(reason),
-    );
+    this.#finish(lost(this.id, `expected session ${this.id} to be alive, got killed: ${reason}`), 'killed', killed(reason));
     if (this.#forced) return;
     this.#forced = true;
     this.#onKill?.({ reason, force: true });
@@ -108,18 +104,16 @@ export class Tenure {
 
   /** Another incarnation has the id, or the session has ended elsewhere. */
   lose(outcome: Outcome = 'lease_lost'): void {
-    const lost = new MeshError(
-      'lease_lost',
-      `expected the lease of session ${this.id}, got it lost to another incarnation or its end`,
+    this.#finish(
+      lost(this.id, `expected the lease of session ${this.id}, got it lost to another incarnation or its end`),
+      outcome,
     );
-    this.#finish(lost, outcome);
   }
 
   /** The owner has ended it. */
   close(): void {
-    const ended = new MeshError('lease_lost', `expected session ${this.id} to be held, got it ended by its owner`);
     this.#forced = true;
-    this.#finish(ended, 'ended');
+    this.#finish(lost(this.id, `expected session ${this.id} to be held, got it ended by its owner`), 'ended');
   }
 
   /** The mesh was closed: the session is offline, and its id free for a new registration. */
@@ -141,6 +135,10 @@ export class Tenure {
     this.#aborted = reason;
     this.#controller?.abort(reason);
   }
+}
+
+function lost(session: string, message: string): MeshError {
+  return new MeshError('lease_lost', message, { details: { session } });
 }
 
 function killed(reason: string): MeshError {

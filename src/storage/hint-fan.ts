@@ -2,7 +2,6 @@ import { guarded, warnProcess } from '../kernel/report.ts';
 import type { Hint, Unsubscribe } from './storage.ts';
 
 const MAX_PARTITIONS = 64;
-const ANYTHING: Hint = Object.freeze({});
 
 /** Its `then` calls back in the next microtask, for a fraction of what `queueMicrotask` costs on Node. */
 const SOON = Promise.resolve();
@@ -38,9 +37,8 @@ export class HintFan {
     SOON.then(this.#tell);
   }
 
-  /** For a storage that is closed: tells all watchers once more, so that they find that out, and forgets them. */
+  /** Forgets all watchers, also those who were about to be told. */
   clear(): void {
-    for (const listener of this.#listeners) listener(ANYTHING);
     this.#listeners.clear();
   }
 
@@ -51,7 +49,7 @@ export class HintFan {
   }
 
   readonly #tell = (): void => {
-    const hint: Hint = this.#anything ? ANYTHING : Object.freeze({ partitions: Object.freeze(this.#partitions) });
+    const hint: Hint = Object.freeze(this.#anything ? {} : { partitions: Object.freeze(this.#partitions) });
     this.#partitions = [];
     this.#anything = false;
     this.#scheduled = false;

@@ -181,6 +181,11 @@ export const METHODS: readonly Method[] = [
   memory('delete', () => ['k', { by: 'a', session: 'a' }]),
   memory('clear', () => [{ session: 'a' }]),
   memory('watch', () => ['k*', {}]),
+  method(
+    ({ mesh }) => mesh,
+    'events',
+    () => [{}],
+  ),
   memory('waitFor', () => ['k', () => true, { timeoutMs: 0 }]),
   memory('namespace', () => ['n']),
   keys('issue', () => [{ session: 'a', scopes: ['s:*'], ttlMs: 5000, notBefore: 0, maxUses: 1, name: 'n', metadata: {} }]),
