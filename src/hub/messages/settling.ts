@@ -75,11 +75,16 @@ export class Settling implements ClaimHolder {
 
   /** Lets go of what lapsed before this time: it has been put back. What is never settled would be kept for ever. */
   letGo(before: number): void {
-    for (const claim of this.#open) if (claim.deadline <= before) this.forget(claim);
+    for (const claim of this.#open) {
+      // It may be about to last longer.
+      const isBusy = claim.isSettling || claim.replies > 0;
+      if (claim.deadline <= before && !isBusy) this.forget(claim);
+    }
   }
 
   prune(): void {
-    this.letGo(this.#actor.tenure?.end ? Number.POSITIVE_INFINITY : this.#core.engine.now() - LAPSED_KEPT_MS);
+    if (!this.#actor.tenure?.end) return this.letGo(this.#core.engine.now() - LAPSED_KEPT_MS);
+    for (const claim of this.#open) this.forget(claim);
   }
 
   forget(claim: Claim): void {
