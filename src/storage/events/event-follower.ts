@@ -153,6 +153,7 @@ export class EventFollower {
     if (this.#following) return;
     this.#watch();
     this.#following = true;
+    this.#readAt = this.#clock.now();
     if (!this.#storage.reliableHints) this.#poll();
     try {
       const tail = this.#reader.tail();
