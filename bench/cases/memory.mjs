@@ -334,6 +334,7 @@ export const cases = [
     first: { rate: 1 },
     goal: { rate: 2 },
   }),
+  peerCase({ kind: 'set', other: 'langgraph', about: LANGGRAPH, row: 11, of: LITTLE }),
   ...['get', 'set', 'update'].map((kind) =>
     peerCase({ kind, other: 'keyv', about: KEYV, row: kind === 'get' ? 10 : 11, of: LITTLE }),
   ),
