@@ -448,7 +448,7 @@ export const MISTAKES = [
   {
     name: 'mail is buried with that of who had the id before',
     file: 'src/hub/messages/mail-care.ts',
-    find: '      draft.checks.push({ ...sessions.collection.address(session), revision: snapshot?.revision ?? null });\n',
+    find: '      draft.checks.push({ ...sessions.collection.address(session), revision: snapshot?.revision ?? null });\n      draft.checks.push(sessions.leaseCheck(session, snapshot?.lease?.revision ?? null));\n',
     replace: '',
     test: 'test/hub/messages/dead-letters.test.ts',
   },

@@ -237,7 +237,6 @@ describe.each(storages)('a question of a session that is told to stop, on %s', (
   it('waits as any other, and can still be answered', async () => {
     const { hub, registry, clock, seen, another } = await worldOn(open);
     const boss = await quiet(registry, 'boss');
-    const dev = await quiet(registry, 'dev');
     let reads = 0;
     const bounded = hooked(seen.storage, {
       async get() {
@@ -247,8 +246,9 @@ describe.each(storages)('a question of a session that is told to stop, on %s', (
       },
     });
     const own = another(bounded);
+    const dev = await quiet(own.registry, 'dev');
     const task = await hub.delegate({ from: boss, to: 'dev', type: 'build' });
-    const [assignment] = await own.hub.claim('dev');
+    const [assignment] = await own.hub.claim(dev);
     const asked = assignment?.ask('which branch?') as Promise<unknown>;
     await clock.settle();
     const killing = registry.kill('dev', { graceMs: 60_000 });
