@@ -14,8 +14,8 @@ export interface SweeperOptions {
 
 /**
  * Does its chores every interval, without keeping the process alive. Where the store hints every change it rests while
- * nothing changes and nothing comes due; only then, and while it works, does it watch. After this process has stalled it waits one more interval: what looks overdue
- * then may only be its own late work.
+ * nothing changes and nothing comes due: it watches then, and while it works, and not while it waits for an interval to
+ * pass. After this process has stalled it waits one more interval: what looks overdue then may only be its own late work.
  */
 export class Sweeper {
   readonly #options: SweeperOptions;
