@@ -1,5 +1,5 @@
 import { onAbort } from '../kernel/on-abort.ts';
-import type { LoggedEvent } from '../storage/events/event-reader.ts';
+import type { StoredEvent } from '../storage/events/event-reader.ts';
 import type { HubCore } from './hub-core.ts';
 
 export interface HubAlarm {
@@ -11,7 +11,7 @@ export interface HubAlarm {
 export interface HubAlarmOptions {
   readonly topics: readonly string[];
   /** Sees each event that names a topic, and answers whether it is one to ring for. Default: each is. */
-  readonly concerns?: ((event: LoggedEvent) => boolean) | undefined;
+  readonly concerns?: ((event: StoredEvent) => boolean) | undefined;
   readonly signals?: readonly (AbortSignal | undefined)[];
   /** When to ring at the latest, by the store's clock. */
   readonly at?: number | undefined;
@@ -24,7 +24,7 @@ export function setHubAlarm(core: HubCore, { topics, concerns, signals = [], at 
   const ring = new Promise<void>((onRing) => {
     resolve = onRing;
   });
-  const wake = (event: LoggedEvent): void => {
+  const wake = (event: StoredEvent): void => {
     if (!concerns || concerns(event)) resolve();
   };
   const stops = topics.map((topic) => log.wakeOn(topic, wake));

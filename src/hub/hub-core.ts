@@ -1,3 +1,4 @@
+import { Bag, type Waiting } from '../kernel/bag.ts';
 import { MeshError } from '../kernel/errors.ts';
 import { stepAside } from '../kernel/step-aside.ts';
 import type { Fence } from '../registry/fence.ts';
@@ -26,7 +27,7 @@ export class HubCore {
   readonly sessions: SessionStore;
   readonly fence: Fence;
   readonly holders: Holders;
-  readonly #onClose = new Set<() => void>();
+  readonly #onClose = new Bag<Waiting>();
   #closed = false;
 
   constructor(registry: SessionRegistry) {
@@ -53,17 +54,16 @@ export class HubCore {
   /** Calls back when the hub is closed, or somebody else has closed the storage, to wake who waits. May call back twice. */
   onClose(wake: () => void): Unsubscribe {
     const forget = this.engine.log.onClose(wake);
-    this.#onClose.add(wake);
+    const waiting = this.#onClose.add({ wake, place: -1 });
     return () => {
       forget();
-      this.#onClose.delete(wake);
+      this.#onClose.delete(waiting);
     };
   }
 
   close(): void {
     this.#closed = true;
-    for (const wake of [...this.#onClose]) wake();
-    this.#onClose.clear();
+    for (const { wake } of this.#onClose.take()) wake();
   }
 
   /** @throws MeshError `closed` */

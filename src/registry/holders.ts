@@ -1,5 +1,5 @@
 import { Draft } from '../storage/draft.ts';
-import type { LoggedEvent } from '../storage/events/event-reader.ts';
+import { eventOf, type LoggedEvent } from '../storage/events/event-reader.ts';
 import type { Unsubscribe } from '../storage/storage.ts';
 import { REGISTRY_EVENTS, sessionTopic } from './events.ts';
 import type { Fence } from './fence.ts';
@@ -56,7 +56,7 @@ export class Holders implements Holder {
       this.#stops = this.#begins.map((begin) => begin());
     }
     const early: LoggedEvent[] = [];
-    const stop = log.wakeOn(sessionTopic(id), (event) => early.push(event));
+    const stop = log.wakeOn(sessionTopic(id), (_, record) => early.push(eventOf(record)));
     const registering = register();
     this.#registering.add(registering);
     try {

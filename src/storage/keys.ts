@@ -114,11 +114,6 @@ function numberIn(text: string, from: number, to: number): number | undefined {
 
 const ZERO = 48;
 
-/** Whether the stamps at the ends of two texts are of one commit. */
-export function isOfOneCommit(a: string, b: string): boolean {
-  return a.slice(-STAMP_LENGTH, -POSITION_DIGITS) === b.slice(-STAMP_LENGTH, -POSITION_DIGITS);
-}
-
 /** The same stamp, so many positions further on in its commit, at the end of a text. */
 export function stampBehind(text: string, positions: number): string {
   const end = text.length - POSITION_DIGITS;

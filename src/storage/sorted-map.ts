@@ -113,6 +113,8 @@ export class SortedMap<Entry extends Ordered> {
     else chunk.splice(index, 1);
     this.#size -= 1;
     this.#byOrder?.delete(order);
+    // What is read for what it then loses is a queue, and the hash of a small one would cost more than it saves.
+    if (chunks.length === 1) this.#reads = 0;
     if (chunk.length === 0) chunks.splice(at, 1);
     else if (chunk.length < CHUNK / 4) this.#merge(at);
     this.#tail = chunks[chunks.length - 1];

@@ -1,3 +1,4 @@
+import type { Placed } from '../../kernel/bag.ts';
 import { MeshError } from '../../kernel/errors.ts';
 import { LIMITS } from '../../storage/checked.ts';
 import { Draft } from '../../storage/draft.ts';
@@ -11,7 +12,7 @@ import { type Open, stageDead, stageExpired, stagePurged } from './outcomes.ts';
 import { assertLeased, type Routes } from './routes.ts';
 
 /** A message that is claimed. Its address and revision are the receipt. */
-export interface Claim extends Open {
+export interface Claim extends Open, Placed {
   readonly message: Message;
   readonly tally: Tally;
   address: Address;
@@ -107,6 +108,7 @@ export class Claims {
         answered: false,
         isSettling: false,
         replies: 0,
+        place: -1,
       };
       if (!message || isExpired(message, this.#core.engine)) (gone ??= []).push(claim);
       else claims.push(claim);

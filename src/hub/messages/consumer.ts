@@ -1,3 +1,4 @@
+import { Bag, type Placed } from '../../kernel/bag.ts';
 import { holdProcess, type Timer } from '../../kernel/clock.ts';
 import { saidBy } from '../../kernel/describe.ts';
 import { MeshError } from '../../kernel/errors.ts';
@@ -23,9 +24,10 @@ export interface HandlerContext {
 export type MessageHandler = (message: Message, context: HandlerContext) => unknown;
 
 /** One message in the hands of the handler. */
-interface Running {
+interface Running extends Placed {
   readonly claim: Claim;
   readonly controller: LazyController;
+  done: Promise<void> | undefined;
 }
 
 interface Rules {
@@ -49,7 +51,7 @@ export class Consumer {
   readonly #parts: InboxParts;
   readonly #handler: MessageHandler;
   readonly #rules: Rules;
-  readonly #running = new Map<Running, Promise<void>>();
+  readonly #running = new Bag<Running>();
   readonly #stopping = new AbortController();
   #freed = (): void => {};
   #extension: Timer | undefined;
@@ -83,7 +85,7 @@ export class Consumer {
     try {
       await this.#take();
     } finally {
-      await Promise.all(this.#running.values());
+      await Promise.all(this.#running.all().map(({ done }) => done));
     }
   }
 
@@ -129,8 +131,9 @@ export class Consumer {
   }
 
   #start(claim: Claim): void {
-    const running = { claim, controller: new LazyController() };
-    this.#running.set(running, this.#handle(running));
+    const running: Running = { claim, controller: new LazyController(), done: undefined, place: -1 };
+    this.#running.add(running);
+    running.done = this.#handle(running);
   }
 
   async #handle(running: Running): Promise<void> {
@@ -143,8 +146,8 @@ export class Consumer {
       } catch (error) {
         settlement = { kind: 'nak', delayMs: 0, reason: saidBy(error, ERROR_LENGTH) };
       }
-      // What was given back because of the end of the session or the mesh is settled by whoever ended it.
-      if (settling.open.has(claim) || claim.answered) await settling.settle(claim, settlement);
+      // A reply has settled it, or whoever ended the session or the mesh.
+      if (settling.open.has(claim)) await settling.settle(claim, settlement);
     } catch (error) {
       // It comes again, to this or another consumer: at least once is what is promised.
       if (!MeshError.is(error) || !EXPECTED.has(error.code)) core.engine.report(error);
@@ -160,7 +163,7 @@ export class Consumer {
     const { core, settling, visibilityMs } = this.#parts;
     this.#extension = core.engine.clock.setTimeout(() => {
       this.#extension = undefined;
-      for (const { claim, controller } of this.#running.keys()) {
+      for (const { claim, controller } of this.#running.all()) {
         if (claim.deadline - core.engine.now() > visibilityMs * 0.75) continue;
         settling.settle(claim, { kind: 'extend', ms: visibilityMs }).catch((error: unknown) => {
           if (MeshError.is(error, 'stale_receipt')) controller.abort(error);
@@ -174,7 +177,7 @@ export class Consumer {
     const reason: unknown =
       this.#parts.actor.tenure?.signal.reason ??
       (core.closed ? new MeshError('closed', 'expected an open mesh, got a closed one') : undefined);
-    for (const { controller } of this.#running.keys()) controller.abort(reason);
+    for (const { controller } of this.#running.all()) controller.abort(reason);
   }
 }
 

@@ -93,9 +93,12 @@ const MAILBOXES = new NamesOf('mailbox/');
 /** The topic of everybody who waits for mail, whosever: a message to many may be for each of them. */
 export const ANY_MAILBOX = 'mailbox/*';
 
-/** The topic of whoever waits for the answer to a request. */
-export function waiterTopic(waiter: string): string {
-  return `waiter/${waiter}`;
+/** The topic of those who wait for answers to requests, all of a process together. */
+export const ANSWERS = 'waiter/*';
+
+/** The topic of whoever waits for the answer to a ping. */
+export function pingTopic(ping: string): string {
+  return `ping/${ping}`;
 }
 
 /** The topic of everybody who holds sessions. */
@@ -107,9 +110,7 @@ export function topicsOf(event: StoredEvent): readonly string[] {
   switch (event.name) {
     case 'message_sent':
       if (session === undefined) return [ANY_MAILBOX];
-      return waiter === undefined
-        ? [mailboxTopic(String(session))]
-        : [mailboxTopic(String(session)), waiterTopic(String(waiter))];
+      return waiter === undefined ? [mailboxTopic(String(session))] : [mailboxTopic(String(session)), ANSWERS];
     case 'message_delivered':
       return [ANY_MAILBOX];
     case 'message_released':
@@ -118,7 +119,7 @@ export function topicsOf(event: StoredEvent): readonly string[] {
     case 'ping_sent':
       return [ANY_PING];
     case 'ping_answered':
-      return [waiterTopic(String(ping))];
+      return [pingTopic(String(ping))];
     default:
       return [];
   }

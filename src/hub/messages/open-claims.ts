@@ -1,8 +1,9 @@
+import type { Bag } from '../../kernel/bag.ts';
 import type { Claim } from './claims.ts';
 
 /** Whoever holds claims on a mailbox: one inbox. */
 export interface ClaimHolder {
-  readonly open: ReadonlySet<Claim>;
+  readonly open: Bag<Claim>;
   /** It was settled otherwise. */
   forget(claim: Claim): void;
   /** Lets go of what lapsed long ago, and of everything once its session is over. */
@@ -16,6 +17,11 @@ export interface Held {
   readonly holder: ClaimHolder;
 }
 
+/** A place in the index. It is emptied when it goes, so that what still points to it keeps no claim alive (see `Bag`). */
+interface Entry {
+  held: Held | undefined;
+}
+
 /** Who had claims will have some again soon, unless there are many. */
 const KEPT_EMPTY = 1000;
 /** So many others are looked at for each new holder, so that none is kept for ever that nobody uses any more. */
@@ -26,14 +32,14 @@ export class OpenClaims {
   readonly #holders = new Set<ClaimHolder>();
   readonly #claiming = new Set<Promise<unknown>>();
   /** By mailbox and message, once a reply has asked: who never replies does not pay for it. */
-  #index: Map<string, Map<string, Held>> | undefined;
+  #index: Map<string, Map<string, Entry>> | undefined;
 
   find(session: string, messageId: string): Held | undefined {
     if (!this.#index) {
       this.#index = new Map();
-      for (const holder of this.#holders) for (const claim of holder.open) index(this.#index, { claim, holder });
+      for (const holder of this.#holders) for (const claim of holder.open.all()) index(this.#index, { claim, holder });
     }
-    return this.#index.get(session)?.get(messageId);
+    return this.#index.get(session)?.get(messageId)?.held;
   }
 
   /** Said before the first of what is claimed is added. */
@@ -57,7 +63,9 @@ export class OpenClaims {
     if (holder.open.size === 0 && this.#holders.size > KEPT_EMPTY) this.#holders.delete(holder);
     if (!this.#index) return;
     const claims = this.#index.get(claim.session);
-    if (claims?.get(claim.message.id)?.claim !== claim) return;
+    const entry = claims?.get(claim.message.id);
+    if (!claims || entry?.held?.claim !== claim) return;
+    entry.held = undefined;
     claims.delete(claim.message.id);
     if (claims.size === 0 && this.#index.size > KEPT_EMPTY) this.#index.delete(claim.session);
   }
@@ -79,7 +87,7 @@ export class OpenClaims {
   }
 }
 
-function index(claims: Map<string, Map<string, Held>>, held: Held): void {
+function index(claims: Map<string, Map<string, Entry>>, held: Held): void {
   const { session, message, revision } = held.claim;
   let known = claims.get(session);
   if (!known) {
@@ -87,6 +95,7 @@ function index(claims: Map<string, Map<string, Held>>, held: Held): void {
     claims.set(session, known);
   }
   // One that has lapsed may not have been given up yet.
-  const other = known.get(message.id);
-  if (!other || other.claim.revision <= revision) known.set(message.id, held);
+  const entry = known.get(message.id);
+  if (!entry) known.set(message.id, { held });
+  else if (!entry.held || entry.held.claim.revision <= revision) entry.held = held;
 }

@@ -5,7 +5,7 @@ import type { Tenure } from '../../registry/tenure.ts';
 import type { Address } from '../../storage/storage.ts';
 import { setHubAlarm } from '../alarm.ts';
 import type { Actor, HubCore } from '../hub-core.ts';
-import { ANY_PING, waiterTopic } from './events.ts';
+import { ANY_PING, pingTopic } from './events.ts';
 import { assertNotOver, type Routes } from './routes.ts';
 
 /** Whether the process of a session has answered, and if not why. */
@@ -41,7 +41,7 @@ export class Pings {
     const ping = engine.generateId('ping');
     const address = pingAddress(session, ping);
     const at = engine.now();
-    const alarm = setHubAlarm(this.#core, { topics: [waiterTopic(ping)], signals: [signal], at: at + timeoutMs });
+    const alarm = setHubAlarm(this.#core, { topics: [pingTopic(ping)], signals: [signal], at: at + timeoutMs });
     const release = holdProcess();
     try {
       await this.#core.write(actor, (draft) => {

@@ -77,6 +77,8 @@ export class Replies {
       if (found) found.claim.replies += 1;
       held = found;
     };
+    let tries = 0;
+    let settles = false;
     const outgoing: Outgoing = {
       actor,
       session: record.from,
@@ -86,12 +88,15 @@ export class Replies {
       idempotencyKey,
       also: (draft) => {
         hold(this.#open.find(actor.id, id));
-        return this.#stageSettled(draft, actor.id, id, record, held?.claim);
+        tries += 1;
+        return whenDone(this.#stageSettled(draft, actor.id, answered, held?.claim, tries > 1), (isSettled) => {
+          settles = isSettled;
+        });
       },
       committed: (message) => {
         if (held) held.claim.answered = true;
         held?.holder.forget(held.claim);
-        if (waiter !== undefined) this.#requests.answered(waiter, message);
+        if (waiter !== undefined && settles) this.#requests.answered(waiter, message);
       },
     };
     const sending = idempotencyKey === undefined ? this.#post(outgoing) : this.#postOnce(outgoing, idempotencyKey);
@@ -112,25 +117,42 @@ export class Replies {
     return (await this.#fanOut.repeated(outgoing.actor, outgoing.record, key)) ?? this.#sending.post(outgoing);
   }
 
-  /** What is answered is settled, whether it was claimed or still waited. */
-  #stageSettled(draft: Draft, session: string, id: string, record: MessageRecord, claim: Claim | undefined): MaybePromise<void> {
-    if (!claim) return this.#stageReference(draft, session, id, record);
-    return whenDone(this.#core.engine.storage.get([claim.address]), ([mine]) => {
-      if (mine?.revision !== claim.revision) return this.#stageReference(draft, session, id, record);
-      const { partition, key } = claim.address;
-      draft.checks.push({ partition, key, revision: claim.revision });
-      draft.deletes.push(claim.address);
-      stageAcked(draft, this.#core.engine, session, [claim]);
-    });
+  /**
+   * What is answered is settled, whether it was claimed or still waited: answers whether it was. A claim is checked by the
+   * commit, and read only once that has failed.
+   */
+  #stageSettled(
+    draft: Draft,
+    session: string,
+    answered: StoredMessage,
+    claim: Claim | undefined,
+    isDoubtful: boolean,
+  ): MaybePromise<boolean> {
+    if (!claim) return this.#stageReference(draft, session, answered);
+    if (!isDoubtful) return this.#stageClaim(draft, session, claim);
+    return whenDone(this.#core.engine.storage.get([claim.address]), ([mine]) =>
+      mine?.revision === claim.revision
+        ? this.#stageClaim(draft, session, claim)
+        : this.#stageReference(draft, session, answered),
+    );
   }
 
-  async #stageReference(draft: Draft, session: string, id: string, record: MessageRecord): Promise<void> {
+  #stageClaim(draft: Draft, session: string, claim: Claim): boolean {
+    const { address, revision } = claim;
+    draft.checks.push({ partition: address.partition, key: address.key, revision });
+    draft.deletes.push(address);
+    stageAcked(draft, this.#core.engine, session, [claim]);
+    return true;
+  }
+
+  async #stageReference(draft: Draft, session: string, { id, record }: StoredMessage): Promise<boolean> {
     const place = placeOf(id);
     const found = place && (await this.#references.find(session, place));
-    if (!found) return;
+    if (!found) return false;
     const { partition, key, revision } = found.record;
     draft.checks.push({ partition, key, revision });
     draft.deletes.push({ partition, key });
     stageAcked(draft, this.#core.engine, session, [{ session, stamp: found.stamp, message: viewOf(id, record) }]);
+    return true;
   }
 }

@@ -1,13 +1,10 @@
-import { abortedBy, holdProcess } from '../../kernel/clock.ts';
+import { abortedBy } from '../../kernel/clock.ts';
 import { MeshError } from '../../kernel/errors.ts';
-import { onAbort } from '../../kernel/on-abort.ts';
-import { sessionTopic } from '../../registry/events.ts';
 import { stateOf } from '../../registry/session.ts';
-import { isOfOneCommit } from '../../storage/keys.ts';
 import type { Actor, HubCore } from '../hub-core.ts';
 import { type AcceptedContent, messageRecord } from './accept-message.ts';
+import { AnswerWaits } from './answer-waits.ts';
 import type { Bodies } from './bodies.ts';
-import { waiterTopic } from './events.ts';
 import { type Message, placeOf } from './message.ts';
 import { ofThread, THREADS, threadPlace, threadRange } from './post.ts';
 import type { Routes } from './routes.ts';
@@ -22,14 +19,6 @@ export interface Request {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** After these the target may not answer any more. */
-const DECISIVE: ReadonlySet<string> = new Set([
-  'session_offline',
-  'session_ended',
-  'agent_killed',
-  'session_removed',
-  'session_created',
-]);
 const LOOKED_AT = 100;
 
 /** Requests: a message whose sender waits for the answer, once: by the answer, the timeout, an abort, or the target's end. */
@@ -38,29 +27,27 @@ export class Requests {
   readonly #bodies: Bodies;
   readonly #routes: Routes;
   readonly #sending: Sending;
-  /** Of this process. */
-  readonly #waits = new Map<string, Wait>();
+  readonly #waits: AnswerWaits;
 
   constructor(core: HubCore, bodies: Bodies, routes: Routes, sending: Sending) {
     this.#core = core;
     this.#bodies = bodies;
     this.#routes = routes;
     this.#sending = sending;
+    this.#waits = new AnswerWaits(core);
   }
 
   /** @throws MeshError `not_found`, `not_alive`, `mailbox_full`, `timed_out`, `aborted`, `closed` */
   async request({ actor, session, content, threadId, timeoutMs, signal }: Request): Promise<Message> {
     if (signal?.aborted) throw abortedBy(signal);
     const { engine } = this.#core;
-    const waiter = engine.generateId('waiter');
     const at = engine.now();
     const until = at + timeoutMs;
+    const wait = this.#waits.begin(session, until, signal);
     const record = messageRecord({ from: actor.id, to: session, type: 'request', at }, content);
     if (threadId !== undefined) record.threadId = threadId;
     record.expiresAt = until;
-    record.waiter = waiter;
-    const wait = new Wait(this.#core, waiter, session, until, signal);
-    this.#waits.set(waiter, wait);
+    record.waiter = wait.waiter;
     try {
       const sending = this.#sending.post({ actor, session, record, queued: true, requireAlive: true });
       const { message } = sending instanceof Promise ? await sending : sending;
@@ -80,25 +67,16 @@ export class Requests {
         await wait.next();
       }
     } finally {
-      this.#waits.delete(waiter);
-      wait.end();
+      this.#waits.end(wait);
     }
   }
 
   /**
-   * Tells a request of this process its answer, which was committed a moment ago and so does not have to be heard of by
-   * its event; unless it is not the first in the conversation, or that is not known at once.
+   * Tells a request of this process the answer that has settled it, committed a moment ago, which so does not have to be
+   * heard of by its event. Who answers what it was not asked settles nothing.
    */
   answered(waiter: string, answer: Message): void {
-    const wait = this.#waits.get(waiter);
-    if (!wait) return;
-    try {
-      const first = this.#core.engine.storage.list(THREADS, { ...threadRange(answer.threadId), limit: 1, values: false });
-      if (first instanceof Promise) first.catch(() => {});
-      else if (first[0] && isOfOneCommit(first[0].key, answer.id)) wait.tell(answer);
-    } catch {
-      // Its event tells it.
-    }
+    this.#waits.find(waiter)?.tell(answer);
   }
 
   async #isThere(session: string, incarnation: string | undefined): Promise<boolean> {
@@ -120,70 +98,6 @@ export class Requests {
     const listed = await this.#core.engine.storage.list(THREADS, range);
     const found = await this.#bodies.read(ofThread(threadId, listed).map(threadPlace));
     return found.reverse().find((message) => message?.replyTo === id);
-  }
-}
-
-/** What one request waits for. It listens before the request is sent, so that no answer goes unheard. */
-class Wait {
-  /** Or its id, where only its event was heard of. */
-  answer: Message | string | undefined;
-  readonly #stop: () => void;
-  #doubtful = false;
-  #hasNews = false;
-  #wake = (): void => {};
-
-  constructor(core: HubCore, waiter: string, session: string, until: number, signal: AbortSignal | undefined) {
-    const { log, clock } = core.engine;
-    const news = (): void => this.#news();
-    const stops = [
-      log.wakeOn(waiterTopic(waiter), (event) => {
-        this.tell(String(event['message']));
-      }),
-      log.wakeOn(sessionTopic(session), (event) => {
-        if (!DECISIVE.has(event.name)) return;
-        this.#doubtful = true;
-        news();
-      }),
-      core.onClose(news),
-      onAbort(signal, news),
-    ];
-    const timer = clock.setTimeout(news, Math.max(0, until - core.engine.now()));
-    const release = holdProcess();
-    this.#stop = () => {
-      for (const stop of stops) stop();
-      clock.clearTimeout(timer);
-      release();
-    };
-  }
-
-  tell(answer: Message | string): void {
-    this.answer ??= answer;
-    this.#news();
-  }
-
-  #news(): void {
-    this.#hasNews = true;
-    this.#wake();
-  }
-
-  /** Whether something has happened to the target since this was asked. */
-  isDoubtful(): boolean {
-    const isDoubtful = this.#doubtful;
-    this.#doubtful = false;
-    return isDoubtful;
-  }
-
-  async next(): Promise<void> {
-    if (!this.#hasNews) {
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-    }
-    this.#hasNews = false;
-  }
-
-  end(): void {
-    this.#stop();
   }
 }
 

@@ -1,3 +1,4 @@
+import { Bag } from '../../kernel/bag.ts';
 import { MeshError } from '../../kernel/errors.ts';
 import { Draft } from '../../storage/draft.ts';
 import { deadlineOf, keyAfter, unleasedKey } from '../../storage/keys.ts';
@@ -41,7 +42,8 @@ export class Settling implements ClaimHolder {
   readonly #actor: Actor;
   readonly #maxDeliveries: number;
   readonly #all: OpenClaims;
-  readonly #open = new Set<Claim>();
+  /** Claims that were given out and not settled. */
+  readonly open = new Bag<Claim>();
   #orders: Order[] = [];
   #running = false;
 
@@ -60,22 +62,17 @@ export class Settling implements ClaimHolder {
 
   #remember(claims: Claim[] | undefined): Claim[] | undefined {
     if (!claims) return undefined;
-    if (claims.length > 0 && this.#open.size === 0) this.#all.holds(this);
+    if (claims.length > 0 && this.open.size === 0) this.#all.holds(this);
     for (const claim of claims) {
-      this.#open.add(claim);
+      this.open.add(claim);
       this.#all.add(claim, this);
     }
     return claims;
   }
 
-  /** Claims that were given out and not settled. */
-  get open(): ReadonlySet<Claim> {
-    return this.#open;
-  }
-
   /** Lets go of what lapsed before this time: it has been put back. What is never settled would be kept for ever. */
   letGo(before: number): void {
-    for (const claim of this.#open) {
+    for (const claim of this.open.all()) {
       // It may be about to last longer.
       const isBusy = claim.isSettling || claim.replies > 0;
       if (claim.deadline <= before && !isBusy) this.forget(claim);
@@ -84,11 +81,11 @@ export class Settling implements ClaimHolder {
 
   prune(): void {
     if (!this.#actor.tenure?.end) return this.letGo(this.#core.engine.now() - LAPSED_KEPT_MS);
-    for (const claim of this.#open) this.forget(claim);
+    for (const claim of this.open.all()) this.forget(claim);
   }
 
   forget(claim: Claim): void {
-    this.#open.delete(claim);
+    this.open.delete(claim);
     this.#all.delete(claim, this);
   }
 
@@ -104,7 +101,7 @@ export class Settling implements ClaimHolder {
 
   /** Gives back everything that was given out, without counting it as delivered. */
   async releaseAll(): Promise<void> {
-    await Promise.allSettled([...this.#open].map((claim) => this.settle(claim, { kind: 'release' })));
+    await Promise.allSettled(this.open.all().map((claim) => this.settle(claim, { kind: 'release' })));
   }
 
   readonly #run = (): void => {
@@ -251,7 +248,7 @@ export class Settling implements ClaimHolder {
 
   #isOpen(order: Order): boolean {
     const { claim, settlement } = order;
-    if (this.#open.has(claim) && !claim.answered) return true;
+    if (this.open.has(claim) && !claim.answered) return true;
     // A reply has settled it already: that was wished for, unless it was to come again.
     if (claim.answered && settlement.kind !== 'nak' && settlement.kind !== 'term') {
       if (settlement.kind === 'ack') claim.answered = false;

@@ -2,7 +2,7 @@ import { abortedBy, holdProcess } from '../../kernel/clock.ts';
 import { MeshError, type MeshErrorCode } from '../../kernel/errors.ts';
 import type { JsonValue } from '../../kernel/json.ts';
 import type { Versioned } from '../../storage/collection.ts';
-import type { LoggedEvent } from '../../storage/events/event-reader.ts';
+import type { StoredEvent } from '../../storage/events/event-reader.ts';
 import { setHubAlarm } from '../alarm.ts';
 import type { DeathWatch } from './death-watch.ts';
 import { taskTopic } from './events.ts';
@@ -12,7 +12,7 @@ import { withDeadline } from './transitions.ts';
 
 /** With these a task is over. What else happens to it is not waited for. */
 const ENDS: ReadonlySet<string> = new Set(['task_completed', 'task_failed', 'task_canceled', 'task_rejected']);
-const isEnd = ({ name }: LoggedEvent): boolean => ENDS.has(name);
+const isEnd = ({ name }: StoredEvent): boolean => ENDS.has(name);
 
 /** Waits for tasks to be over. */
 export class Results {

@@ -4,7 +4,7 @@ import { parse } from '../../kernel/inputs.ts';
 import type { JsonValue } from '../../kernel/json.ts';
 import { onAbort } from '../../kernel/on-abort.ts';
 import { sessionTopic } from '../../registry/events.ts';
-import type { LoggedEvent } from '../../storage/events/event-reader.ts';
+import type { StoredEvent } from '../../storage/events/event-reader.ts';
 import { setHubAlarm } from '../alarm.ts';
 import type { Actor } from '../hub-core.ts';
 import { Assignment, type AssignmentParts } from './assignment.ts';
@@ -223,7 +223,7 @@ export class TaskWorker {
     }
   }
 
-  #hear(event: LoggedEvent): void {
+  #hear(event: StoredEvent): void {
     if (!DECISIVE.has(event.name) && event['change'] !== 'returned') return;
     const task = String(event['task']);
     const job = this.#jobs.get(task);
@@ -231,7 +231,7 @@ export class TaskWorker {
     else this.#early.add(task);
   }
 
-  #hearOfSession({ name, fields, state }: LoggedEvent): void {
+  #hearOfSession({ name, fields, state }: StoredEvent): void {
     // A handle tells of a kill order itself, and why.
     if (state === 'stopping' && !this.#actor.tenure) {
       this.#kill(new MeshError('aborted', `expected to go on, got session ${this.#actor.id} told to stop`));

@@ -1,3 +1,4 @@
+import { Bag, type Waiting } from '../../kernel/bag.ts';
 import type { Clock, Timer } from '../../kernel/clock.ts';
 import { MeshError } from '../../kernel/errors.ts';
 import type { ReportError } from '../../kernel/report.ts';
@@ -6,6 +7,11 @@ import { EVENT_PAGE, EVENTS, type EventReader, eventOf, type LoggedEvent, type S
 
 /** Names the waiters that an event concerns. It must not need what the commit has stamped. */
 export type WakeTopics = (event: StoredEvent) => readonly string[];
+
+/** Hears an event as it is stored; of its record, `eventOf` makes the whole. It must not throw. */
+export type Wake = (event: StoredEvent, record: StoredRecord) => void;
+
+const NOBODY: readonly Waiting<Parameters<Wake>>[] = [];
 
 interface Listening {
   /** What was committed before the listener came is not for it. */
@@ -49,8 +55,8 @@ export class EventFollower {
   readonly #pollIntervalMs: number;
   readonly #ended: () => void;
   readonly #listeners = new Map<(event: LoggedEvent) => void, Listening>();
-  readonly #wakers = new Map<string, Set<(event: LoggedEvent) => void>>();
-  readonly #news = new Set<(isNew: boolean) => void>();
+  readonly #wakers = new Map<string, Bag<Waiting<Parameters<Wake>>>>();
+  readonly #news = new Bag<Waiting<[boolean]>>();
   #reached: { readonly cursor: string; resolve(): void }[] = [];
   /** The last event that was passed on; unknown until the tail was read for the first time. */
   #cursor: string | undefined;
@@ -88,13 +94,15 @@ export class EventFollower {
     };
   }
 
-  wakeOn(topic: string, wake: (event: LoggedEvent) => void): Unsubscribe {
+  wakeOn(topic: string, wake: Wake): Unsubscribe {
     this.assertOpen();
-    const wakers = this.#wakers.get(topic) ?? new Set();
-    this.#wakers.set(topic, wakers.add(wake));
+    const known = this.#wakers.get(topic);
+    const wakers = known ?? new Bag();
+    if (!known) this.#wakers.set(topic, wakers);
+    const waiting = wakers.add({ wake, place: -1 });
     this.#start();
     return () => {
-      wakers.delete(wake);
+      wakers.delete(waiting);
       if (wakers.size === 0 && this.#wakers.get(topic) === wakers) this.#wakers.delete(topic);
       this.#stopIfIdle();
     };
@@ -106,13 +114,14 @@ export class EventFollower {
     const promise = new Promise<boolean>((onResolve) => {
       resolve = onResolve;
     });
+    const waiting = { wake: resolve, place: -1 };
     if (this.#closed) resolve(false);
     else {
-      this.#news.add(resolve);
+      this.#news.add(waiting);
       this.#start();
     }
     const cancel = (): void => {
-      this.#news.delete(resolve);
+      this.#news.delete(waiting);
       this.#stopIfIdle();
     };
     return { promise, cancel };
@@ -144,8 +153,7 @@ export class EventFollower {
     this.#closed = true;
     this.#listeners.clear();
     this.#wakers.clear();
-    for (const resolve of this.#news) resolve(false);
-    this.#news.clear();
+    for (const { wake } of this.#news.take()) wake(false);
     this.#stop();
   }
 
@@ -264,7 +272,11 @@ export class EventFollower {
       if (page.length === EVENT_PAGE) this.#soon();
       // Who has joined meanwhile may be about to learn from where on it hears.
       while (this.#starting) await this.#starting;
-      for (const record of page) this.#pass(record);
+      let last = before;
+      for (const record of page) {
+        this.#pass(record, last);
+        last = record.key;
+      }
       this.#failing = false;
       this.#settle();
     } catch (error) {
@@ -276,29 +288,27 @@ export class EventFollower {
     }
   }
 
-  #pass(record: StoredRecord): void {
+  /** @param last what was passed on before this, unless somebody has begun anew meanwhile */
+  #pass(record: StoredRecord, last: string): void {
     const cursor = record.key;
-    if (this.#cursor === undefined || cursor <= this.#cursor) return;
+    // Two that are the same are compared at once; others would first have to be put together.
+    if (this.#cursor === undefined || (this.#cursor !== last && cursor <= this.#cursor)) return;
     this.#cursor = cursor;
     const stored = record.value as StoredEvent;
     // Most events concern nobody in this process, and are not made for nobody.
     let event: LoggedEvent | undefined;
     // Who joins meanwhile comes after this one, and who leaves is passed over.
     for (const [listener, { after, names }] of this.#listeners) {
-      if (cursor <= after || (names && !names.has(stored.name))) continue;
+      if ((after !== '' && cursor <= after) || (names && !names.has(stored.name))) continue;
       event ??= eventOf(record);
       listener(event);
     }
     if (this.#wakers.size > 0) {
       for (const topic of this.topics.get(stored.name)?.(stored) ?? []) {
-        const wakers = this.#wakers.get(topic);
-        if (!wakers) continue;
-        event ??= eventOf(record);
-        for (const wake of [...wakers]) wake(event);
+        for (const { wake } of this.#wakers.get(topic)?.all() ?? NOBODY) wake(stored, record);
       }
     }
-    for (const resolve of this.#news) resolve(true);
-    this.#news.clear();
+    if (this.#news.size > 0) for (const { wake } of this.#news.take()) wake(true);
   }
 
   #settle(): void {

@@ -1,11 +1,12 @@
 import * as z from 'zod';
+import { Bag, type Waiting } from '../../kernel/bag.ts';
 import { abortedBy, type Clock, holdProcess } from '../../kernel/clock.ts';
 import { abortSignal, parse, policy } from '../../kernel/inputs.ts';
 import { acceptOwn, type JsonObject } from '../../kernel/json.ts';
 import { onAbort } from '../../kernel/on-abort.ts';
 import type { ReportError } from '../../kernel/report.ts';
 import type { MaybePromise, Put, Storage, Unsubscribe } from '../storage.ts';
-import { EventFollower, type WakeTopics } from './event-follower.ts';
+import { EventFollower, type Wake, type WakeTopics } from './event-follower.ts';
 import { EVENTS, EventReader, type LoggedEvent } from './event-reader.ts';
 
 /** From where `events` follows, and until when. */
@@ -35,7 +36,7 @@ export class EventLog {
   readonly reader: EventReader;
   readonly #storage: Storage;
   readonly #follower: EventFollower;
-  readonly #onClose = new Set<() => void>();
+  readonly #onClose = new Bag<Waiting>();
 
   constructor({ storage, clock, report, pollIntervalMs }: EventLogOptions) {
     this.#storage = storage;
@@ -77,15 +78,15 @@ export class EventLog {
     this.#follower.topics.set(name, topics);
   }
 
-  /** Calls back with every event from now on that names this topic, and with no other. The listener must not throw. */
-  wakeOn(topic: string, wake: (event: LoggedEvent) => void): Unsubscribe {
+  /** Calls back with every event from now on that names this topic, and with no other. */
+  wakeOn(topic: string, wake: Wake): Unsubscribe {
     return this.#follower.wakeOn(topic, wake);
   }
 
   /** Calls back once when the log is closed: for who waits, and would not hear of it otherwise. */
   onClose(wake: () => void): Unsubscribe {
-    this.#onClose.add(wake);
-    return () => void this.#onClose.delete(wake);
+    const waiting = this.#onClose.add({ wake, place: -1 });
+    return () => void this.#onClose.delete(waiting);
   }
 
   /** Resolves once whoever began to listen before this call will hear of every commit made after it. */
@@ -109,8 +110,7 @@ export class EventLog {
 
   close(): void {
     this.#follower.close();
-    for (const wake of [...this.#onClose]) wake();
-    this.#onClose.clear();
+    for (const { wake } of this.#onClose.take()) wake();
   }
 
   async *#follow(begin: MaybePromise<string>, signal: AbortSignal | undefined): AsyncGenerator<LoggedEvent, void, undefined> {
