@@ -1,3 +1,4 @@
+import type { Placed } from '../../kernel/bag.ts';
 import { sleep, type Timer } from '../../kernel/clock.ts';
 import { saidBy } from '../../kernel/describe.ts';
 import { MeshError } from '../../kernel/errors.ts';
@@ -34,7 +35,8 @@ const PAUSE_MS = 1000;
 const MESSAGE_LENGTH = 256;
 
 /** One attempt at one task in this process. */
-export class Job {
+export class Job implements Placed {
+  place = -1;
   /** Resolves when the handler has returned and its outcome is stored, or when it was given back; never rejects. */
   readonly finished: Promise<void>;
   /** Resolves when the task is no longer this one's, although the handler may still run. */
@@ -46,7 +48,6 @@ export class Job {
   #finish = (): void => {};
   #letGo = (): void => {};
   #timer: Timer | undefined;
-  /** Nothing that the handler does from now on counts. */
   #isOver = false;
   /** The session is told to stop. */
   #isKilled = false;
@@ -61,6 +62,15 @@ export class Job {
     this.over = new Promise((resolve) => {
       this.#letGo = resolve;
     });
+  }
+
+  get id(): string {
+    return this.#assignment.task.id;
+  }
+
+  /** Nothing that the handler does from now on counts. */
+  get isOver(): boolean {
+    return this.#isOver;
   }
 
   get claim(): Claim {

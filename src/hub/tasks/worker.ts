@@ -1,3 +1,4 @@
+import { Bag } from '../../kernel/bag.ts';
 import { holdProcess, sleep } from '../../kernel/clock.ts';
 import { MeshError } from '../../kernel/errors.ts';
 import { parse } from '../../kernel/inputs.ts';
@@ -43,10 +44,10 @@ export class TaskWorker {
   readonly #actor: Actor;
   readonly #options: WorkOptions & { readonly concurrency: number };
   readonly #handler: WorkHandler;
-  /** What it has claimed, by task. */
-  readonly #jobs = new Map<string, Job>();
   /** Also those whose handlers still run although the task is no longer theirs. */
-  readonly #running = new Set<Job>();
+  readonly #running = new Bag<Job>();
+  /** How many of them have a task. */
+  #busy = 0;
   /** Tasks of which something was heard while they were being claimed. */
   readonly #early = new Set<string>();
   #capabilities: readonly string[] | undefined;
@@ -68,7 +69,7 @@ export class TaskWorker {
 
   /** How many tasks it works on at this moment. */
   get running(): number {
-    return this.#jobs.size;
+    return this.#busy;
   }
 
   /**
@@ -95,14 +96,14 @@ export class TaskWorker {
   }
 
   #kill(reason: unknown): void {
-    for (const job of this.#jobs.values()) job.kill(reason);
+    for (const job of this.#jobs()) job.kill(reason);
     this.#end();
   }
 
   async #giveBack(): Promise<void> {
     this.#isForced = true;
     const stopped = new MeshError('aborted', 'expected to go on, got the worker stopped');
-    await Promise.all([...this.#running].map((job) => job.giveBack(stopped)));
+    await Promise.all(this.#running.all().map((job) => job.giveBack(stopped)));
   }
 
   async #run(): Promise<void> {
@@ -124,7 +125,7 @@ export class TaskWorker {
       // Nothing is claimed before whoever called has its worker, to stop it.
       await store.core.nextTurn();
       while (!this.#isEnding && !store.core.closed) await this.#round();
-      await Promise.all([...this.#running].map(({ finished }) => finished));
+      await Promise.all(this.#running.all().map(({ finished }) => finished));
     } catch (error) {
       if (!store.core.closed) store.engine.report(error);
     } finally {
@@ -136,7 +137,7 @@ export class TaskWorker {
   async #round(): Promise<void> {
     const { store, deaths, claims } = this.#parts;
     const { core } = store;
-    const free = this.#options.concurrency - this.#jobs.size;
+    const free = this.#options.concurrency - this.#busy;
     const nudged = new Promise<void>((resolve) => {
       this.#nudge = resolve;
     });
@@ -196,10 +197,10 @@ export class TaskWorker {
     const assignment = new Assignment<JsonValue>(this.#parts, this.#actor, claimed, task);
     const job = new Job(this.#parts.store, assignment, this.#handler);
     if (this.#isForced) return job.giveBack(undefined);
-    this.#jobs.set(id, job);
     this.#running.add(job);
+    this.#busy += 1;
     void job.over.then(() => {
-      if (this.#jobs.get(id) === job) this.#jobs.delete(id);
+      this.#busy -= 1;
       this.#nudge();
     });
     void job.finished.then(() => this.#running.delete(job));
@@ -226,7 +227,7 @@ export class TaskWorker {
   #hear(event: StoredEvent): void {
     if (!DECISIVE.has(event.name) && event['change'] !== 'returned') return;
     const task = String(event['task']);
-    const job = this.#jobs.get(task);
+    const job = this.#jobs().find(({ id }) => id === task);
     if (job) void job.look();
     else this.#early.add(task);
   }
@@ -237,7 +238,12 @@ export class TaskWorker {
       this.#kill(new MeshError('aborted', `expected to go on, got session ${this.#actor.id} told to stop`));
     } else if (name === 'session_updated' && Array.isArray(fields) && fields.includes('capabilities')) {
       this.#capabilities = this.#options.capabilities;
-    } else if (name !== 'session_updated' && this.#jobs.size > 0) void this.#checkClaims();
+    } else if (name !== 'session_updated' && this.#busy > 0) void this.#checkClaims();
+  }
+
+  /** Those that have a task. */
+  #jobs(): Job[] {
+    return this.#running.all().filter(({ isOver }) => !isOver);
   }
 
   /** After something has become of the session: work that is no longer its own is aborted. */
@@ -246,7 +252,7 @@ export class TaskWorker {
     try {
       const snapshot = await core.sessions.read(this.#actor.id);
       const lost = new MeshError('lease_lost', `expected session ${this.#actor.id} to hold its lease, got it lost`);
-      for (const job of this.#jobs.values()) if (!isCurrent(job.claim, snapshot)) job.abort(lost);
+      for (const job of this.#jobs()) if (!isCurrent(job.claim, snapshot)) job.abort(lost);
     } catch (error) {
       if (!core.closed) engine.report(error);
     }

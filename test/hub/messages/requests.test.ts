@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createMesh } from '../../../src/index.ts';
+import { createMesh, type MeshError } from '../../../src/index.ts';
 import { bodiesOf, eventsOf, mailOf, member, only, postOn, statesOf, toldOf } from '../../support/hub/post.ts';
 import { isSettled, outcomeOf, passUntil, quiet, refusal } from '../../support/memory/worlds.ts';
 import { storages } from '../../support/storages.ts';
@@ -64,6 +64,62 @@ describe.each(storages)('a request on %s', (_name, open) => {
     const replies = [cara, bob].map((from) => hub.reply(id, { from, body: from.id }));
     await Promise.all(replies);
     expect((await asking).body).toBe('bob');
+  });
+
+  it('ends in its own time, whoever else waits', async () => {
+    const { hub, clock, ann } = await postOn(open);
+    const ended: string[] = [];
+    const ask = (timeoutMs: number): Promise<unknown> =>
+      hub.request({ from: ann, to: 'bob', timeoutMs }).catch(({ code }: MeshError) => ended.push(`${timeoutMs} ${code}`));
+    const asking = [ask(3000), ask(1000), ask(2000)];
+    await clock.advance(500);
+    asking.push(ask(100));
+    await clock.advance(499);
+    expect(ended).toEqual(['100 timed_out']);
+    await clock.advance(1);
+    expect(ended).toEqual(['100 timed_out', '1000 timed_out']);
+    await clock.advance(1999);
+    expect(ended).toEqual(['100 timed_out', '1000 timed_out', '2000 timed_out']);
+    await clock.advance(1);
+    expect(ended.at(-1)).toBe('3000 timed_out');
+    await Promise.all(asking);
+  });
+
+  it('is not answered by what comes late for another', async () => {
+    const { hub, clock, ann, bob } = await postOn(open);
+    const inbox = hub.inbox(bob);
+    const early = hub.request({ from: ann, to: 'bob', timeoutMs: 100 });
+    const expectLate = expect(early).rejects.toMatchObject({ code: 'timed_out' });
+    await clock.settle();
+    const { message } = only(await inbox.receive());
+    await clock.advance(100);
+    await expectLate;
+    const asking = hub.request({ from: ann, to: 'bob', body: 'again' });
+    await clock.settle();
+    await hub.reply(message, { from: bob, body: 'late' });
+    await clock.settle();
+    await hub.reply(only(await inbox.receive()).message, { from: bob, body: 'in time' });
+    expect((await asking).body).toBe('in time');
+  });
+
+  it('hears of the end of each of very many who were asked', async () => {
+    const { hub, clock, registry, ann } = await postOn(open);
+    const ids = Array.from({ length: 130 }, (_, n) => `member-${n}`);
+    const handles = await Promise.all(ids.map((id) => member(registry, id)));
+    const asking = ids.map((to) => hub.request({ from: ann, to }));
+    await clock.settle();
+    for (const handle of handles.slice(5)) {
+      const { message } = only(await hub.inbox(handle).receive());
+      await hub.reply(message, { from: handle });
+    }
+    await Promise.all(asking.slice(5));
+    const again = hub.request({ from: ann, to: 'member-50' });
+    const all = Promise.allSettled([...asking.slice(0, 5), again]);
+    await clock.settle();
+    for (const handle of [...handles.slice(0, 5), handles[50]]) await handle?.end();
+    await clock.settle();
+    const codes = (await all).map((one) => one.status === 'rejected' && (one.reason as MeshError).code);
+    expect(codes).toEqual(Array(6).fill('not_alive'));
   });
 
   it('gets the answer of anybody', async () => {
