@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { CollaborationHub } from './hub/collaboration-hub.ts';
 import { HUB_EVENTS, HUB_RULES, type HubEvents, type HubRules, type HubStats } from './hub/hub-options.ts';
+import { CLOSING_MS, inTime } from './kernel/in-time.ts';
 import { parse } from './kernel/inputs.ts';
 import { KEY_EVENTS, type KeyEvents } from './keys/events.ts';
 import { KeyManager, type KeyStats } from './keys/key-manager.ts';
@@ -10,12 +11,13 @@ import { type MemoryStats, SharedMemory } from './memory/shared-memory.ts';
 import { REGISTRY_EVENTS, type RegistryEvents } from './registry/events.ts';
 import type { RegistryStats } from './registry/search.ts';
 import { SessionRegistry } from './registry/session-registry.ts';
-import { Engine, type EngineOptions, SHARED_OPTIONS, storagePolicy } from './storage/engine.ts';
+import { Engine, type EngineOptions, SHARED_OPTIONS } from './storage/engine.ts';
 import type { FollowOptions } from './storage/events/event-log.ts';
 import type { LoggedEvent } from './storage/events/event-reader.ts';
 import { EventSource } from './storage/events/event-source.ts';
 import { InMemoryStorage } from './storage/in-memory-storage.ts';
 import type { Durability, Storage } from './storage/storage.ts';
+import { storagePolicy } from './storage/storage-policy.ts';
 
 /** Options of `createMesh`. */
 export interface MeshOptions extends Omit<EngineOptions, 'storage'> {
@@ -61,7 +63,10 @@ export interface Mesh extends EventSource<MeshEvents>, AsyncDisposable {
   settled(): Promise<void>;
   /** The counts of all four, and what the storage promises; for people, not for loops. */
   stats(): Promise<MeshStats>;
-  /** Ends all loops, timers and listeners, then closes the storage unless `closeStorage` is false. May be called again. */
+  /**
+   * Ends all loops, timers and listeners, gives back what sessions of this process hold, then closes the storage unless
+   * `closeStorage` is false: within two seconds, whatever the storage does. May be called again.
+   */
   close(): Promise<void>;
 }
 
@@ -81,7 +86,12 @@ interface Wiring {
   readonly memory: MemoryOptions | undefined;
 }
 
+/** Every name by which a mesh tells something. */
 const ALL_EVENTS: ReadonlySet<string> = new Set([...REGISTRY_EVENTS, ...HUB_EVENTS, ...MEMORY_EVENTS, ...KEY_EVENTS]);
+
+export function isMeshEvent(name: unknown): name is keyof MeshEvents & string {
+  return typeof name === 'string' && ALL_EVENTS.has(name);
+}
 
 class WiredMesh extends EventSource<MeshEvents> implements Mesh {
   readonly registry: SessionRegistry;
@@ -139,7 +149,7 @@ class WiredMesh extends EventSource<MeshEvents> implements Mesh {
     await this.hub.close();
     await this.registry.close();
     await this.#engine.close();
-    if (this.#closeStorage) await this.#storage.close();
+    if (this.#closeStorage) await inTime(this.#engine.clock, this.#storage.close(), CLOSING_MS.storage);
   }
 }
 

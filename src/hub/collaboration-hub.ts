@@ -1,4 +1,5 @@
 import { MeshError } from '../kernel/errors.ts';
+import { CLOSING_MS, inTime } from '../kernel/in-time.ts';
 import { parse } from '../kernel/inputs.ts';
 import type { JsonValue } from '../kernel/json.ts';
 import type { SessionRef } from '../registry/session-inputs.ts';
@@ -362,8 +363,9 @@ export class CollaborationHub extends EventSource<HubEvents> {
   async #close(): Promise<void> {
     this.#core.close();
     // What can't be given back comes back by itself, and must not keep anything open.
-    for (const closed of await Promise.allSettled([this.#messages.close(), this.#tasks.close()]))
-      if (closed.status === 'rejected') this.#core.engine.report(closed.reason);
+    const { clock, report } = this.#core.engine;
+    const givingBack = [this.#messages.close(), this.#tasks.close()].map((each) => each.catch(report));
+    await inTime(clock, Promise.all(givingBack), CLOSING_MS.claims);
   }
 
   /** Mail and tasks that each session has on its hands. */

@@ -1,8 +1,8 @@
 import * as z from 'zod';
 import { MAX_TTL_MS, MIN_TTL_MS, policy, wholeNumber } from '../kernel/inputs.ts';
 import { SessionRegistry } from '../registry/session-registry.ts';
-import { storagePolicy } from '../storage/engine.ts';
 import type { Storage } from '../storage/storage.ts';
+import { storagePolicy } from '../storage/storage-policy.ts';
 import { COLLABORATION_EVENTS, type CollaborationEvents } from './collaborations/events.ts';
 import { MESSAGE_EVENTS, type MessageEvents } from './messages/events.ts';
 import type { MessageStats } from './messages/messages.ts';

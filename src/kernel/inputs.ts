@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import type { Clock } from './clock.ts';
 import { describe } from './describe.ts';
 import { MeshError } from './errors.ts';
 import { type JsonObject, type JsonValue, toJson, utf8Length } from './json.ts';
@@ -206,3 +207,12 @@ export function jsonObject(value: unknown, what: string): JsonObject {
   if (typeof accepted === 'object' && accepted !== null && !Array.isArray(accepted)) return accepted as JsonObject;
   throw new MeshError('invalid_input', `expected ${what} to be an object, got ${describe(value)}`, { details: { path: what } });
 }
+
+/** Whether it is an object that has these methods, its own or inherited. */
+export function hasMethods(value: unknown, names: readonly string[]): boolean {
+  return typeof value === 'object' && value !== null && names.every((name) => typeof Reflect.get(value, name) === 'function');
+}
+
+const isClock = (value: unknown): value is Clock => hasMethods(value, ['now', 'setTimeout', 'clearTimeout', 'nextTurn']);
+
+export const clockPolicy: z.ZodType<Clock> = policy(isClock, 'a clock');

@@ -1,6 +1,8 @@
 /** What stays known of an accepted value. */
 export interface Mark {
   readonly bytesAtMost: number;
+  /** It was measured, and takes just so many bytes. */
+  readonly isExact: boolean;
   readonly parts: number;
   readonly height: number;
 }
@@ -15,16 +17,21 @@ const BYTES_BITS = 14;
 const PARTS_BITS = 9;
 const HEIGHT_BITS = 7;
 
-function packed({ bytesAtMost, parts, height }: Mark): PackedMark | Mark {
-  if (bytesAtMost >= 1 << BYTES_BITS || parts >= 1 << PARTS_BITS || height >= 1 << HEIGHT_BITS) {
-    return { bytesAtMost, parts, height };
+function packed({ bytesAtMost, isExact, parts, height }: Mark): PackedMark | Mark {
+  if (isExact || bytesAtMost >= 1 << BYTES_BITS || parts >= 1 << PARTS_BITS || height >= 1 << HEIGHT_BITS) {
+    return { bytesAtMost, isExact, parts, height };
   }
   return (((height << PARTS_BITS) | parts) << BYTES_BITS) | bytesAtMost;
 }
 
 function unpacked(mark: PackedMark | Mark): Mark {
   if (typeof mark !== 'number') return mark;
-  return { bytesAtMost: bytesIn(mark), parts: (mark >>> BYTES_BITS) & ((1 << PARTS_BITS) - 1), height: heightIn(mark) };
+  return {
+    bytesAtMost: bytesIn(mark),
+    isExact: false,
+    parts: (mark >>> BYTES_BITS) & ((1 << PARTS_BITS) - 1),
+    height: heightIn(mark),
+  };
 }
 
 function bytesIn(mark: PackedMark | Mark): number {

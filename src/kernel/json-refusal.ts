@@ -3,7 +3,7 @@ import { MeshError } from './errors.ts';
 
 export const MAX_JSON_DEPTH = 64;
 /** How many containers and names one value may hold, so that no copy stops the event loop for long. */
-export const MAX_JSON_PARTS = 65_536;
+export const MAX_JSON_PARTS = 32_768;
 /** Longer arrays are read without a look for accessors and named properties, which would cost more than the copy. */
 export const MAX_ARRAY_SEARCHED = 64;
 

@@ -15,6 +15,8 @@ const MAX_UNIT_BYTES = 6;
 const MAX_NUMBER_BYTES = 25;
 /** An upper bound of a size is at most so many times the size: 26 bytes are set aside for a digit and a comma. */
 const BOUND_TO_SIZE = 13;
+/** A text that may be larger is measured as it is parsed, since whoever stores its value again would have to. */
+const MEASURED_FROM = 1024 * 1024;
 
 /**
  * The one pass at the public edge: validates, copies, freezes and sizes, so that nothing behind it does so again.
@@ -22,7 +24,7 @@ const BOUND_TO_SIZE = 13;
  *
  * `-0` becomes `0`; `__proto__` and its like are data. Refused, with the path of the offender: `undefined`, functions,
  * symbols, BigInt, `NaN` and infinities, lone surrogates, accessors, sparse arrays, instances of classes (also `Date`,
- * `Map`, boxed strings), cycles, more than 64 levels and more than 65,536 containers and names.
+ * `Map`, boxed strings), cycles, more than 64 levels and more than 32,768 containers and names.
  *
  * @param name what the value is called in an error, the first part of the path
  * @param maxBytes the largest size as UTF-8 JSON
@@ -41,6 +43,8 @@ export function toJson(value: unknown, name: string, maxBytes: number, room = NO
     if (bytes > maxBytes) {
       throw new MeshError('limit_exceeded', `expected ${name} of at most ${maxBytes} bytes of JSON, got ${bytes}`);
     }
+    // Known now, so that it is not measured again wherever the bound would be too much.
+    pass.measured(bytes);
   }
   if (typeof accepted === 'object' && accepted !== null && accepted !== value) {
     new Acceptance(accepted, pass);
@@ -78,7 +82,8 @@ export function parseAccepted(text: string): JsonValue {
   const value = JSON.parse(text) as JsonValue;
   if (typeof value === 'object' && value !== null) {
     const pass = new Pass();
-    pass.bytesAtMost = text.length * 3;
+    if (text.length * 3 <= MEASURED_FROM) pass.bytesAtMost = text.length * 3;
+    else pass.measured(utf8Length(text));
     pass.adopt(value, 1);
     new Acceptance(value, pass);
   }
@@ -124,12 +129,15 @@ const encoder = new TextEncoder();
 /** What one walk learns of the value it copies. */
 class Pass {
   bytesAtMost = 0;
+  isExact = false;
   parts = 0;
   height = 0;
   readonly #maxBytes: number;
   readonly #mostBound: number;
   readonly #maxDepth: number;
   readonly #maxParts: number;
+  /** By how much what was measured before is more than its bound tells, as a bound. */
+  #known = 0;
 
   constructor(maxBytes = Number.POSITIVE_INFINITY, maxDepth = Number.POSITIVE_INFINITY, maxParts = Number.POSITIVE_INFINITY) {
     this.#maxBytes = maxBytes;
@@ -144,6 +152,12 @@ class Pass {
 
   get limits(): JsonLimits {
     return { bytes: this.#maxBytes, depth: this.#maxDepth, parts: this.#maxParts };
+  }
+
+  /** What it takes, which its bound has only limited. */
+  measured(bytes: number): void {
+    this.bytesAtMost = bytes;
+    this.isExact = true;
   }
 
   /**
@@ -224,15 +238,17 @@ class Pass {
   }
 
   #reuse(value: JsonValue, known: Mark, depth: number): JsonValue | undefined {
-    if (depth + known.height > this.#maxDepth || this.#exceeds(known.bytesAtMost / BOUND_TO_SIZE)) return undefined;
+    const atLeast = known.isExact ? known.bytesAtMost : known.bytesAtMost / BOUND_TO_SIZE;
+    if (depth + known.height > this.#maxDepth || this.#exceeds(atLeast)) return undefined;
     this.bytesAtMost += known.bytesAtMost + 1;
+    this.#known += atLeast * BOUND_TO_SIZE - known.bytesAtMost;
     this.parts += known.parts;
     this.height = Math.max(this.height, depth + known.height);
     return value;
   }
 
   #exceeds(more: number): boolean {
-    return this.bytesAtMost + more * BOUND_TO_SIZE > this.#mostBound;
+    return this.bytesAtMost + this.#known + more * BOUND_TO_SIZE > this.#mostBound;
   }
 
   #array(source: readonly unknown[], depth: number): JsonValue[] | undefined {

@@ -1,4 +1,5 @@
 import { MeshError } from '../kernel/errors.ts';
+import { CLOSING_MS, inTime } from '../kernel/in-time.ts';
 import { parse } from '../kernel/inputs.ts';
 import { Fence } from '../registry/fence.ts';
 import { isTerminal, stateOf } from '../registry/session.ts';
@@ -261,7 +262,7 @@ export class KeyManager extends EventSource<KeyEvents> {
 
   /** Writes the last uses that were noted, and ends what runs in the background. */
   async close(): Promise<void> {
-    await this.#uses.close();
+    await inTime(this.#engine.clock, this.#uses.close(), CLOSING_MS.uses);
     if (this.#ownsEngine) await this.#engine.close();
   }
 

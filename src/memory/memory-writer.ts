@@ -106,6 +106,12 @@ export class MemoryWriter {
     return committing ? entryOf(key, record) : LOST;
   }
 
+  /** A handle proves that it may write, also where there is nothing to be written. */
+  async prove(by: SessionRef | undefined): Promise<void> {
+    const tenure = this.#fence.tenureOf(by);
+    if (tenure) await this.#fence.commit(tenure, () => {});
+  }
+
   /** Deletes a key, or only what `onlyOf` wrote; answers whether there was something. */
   async remove(key: string, by: SessionRef | undefined, onlyOf: string | undefined): Promise<boolean> {
     const session = typeof by === 'string' ? by : by?.id;

@@ -1,10 +1,11 @@
 import { parse } from '../kernel/inputs.ts';
 import type { JsonValue } from '../kernel/json.ts';
 import { isThenable } from '../kernel/report.ts';
-import { Engine, type EngineOptions, SHARED_OPTIONS, storagePolicy } from '../storage/engine.ts';
+import { Engine, type EngineOptions, SHARED_OPTIONS } from '../storage/engine.ts';
 import type { LoggedEvent } from '../storage/events/event-reader.ts';
 import { EventSource } from '../storage/events/event-source.ts';
 import type { Condition, Page } from '../storage/query.ts';
+import { storagePolicy } from '../storage/storage-policy.ts';
 import { type EntryRecord, entryOf, type MemoryEntry, type MemoryTombstone } from './entry.ts';
 import { keyTopic, MEMORY_EVENTS, type MemoryEvents } from './events.ts';
 import { Expiries } from './expiries.ts';
@@ -173,6 +174,7 @@ export class SharedMemory extends EventSource<MemoryEvents> {
    */
   async clear(options: ClearOptions = {}): Promise<number> {
     const { by, session } = parse(DELETE, options, 'options');
+    await this.#writer.prove(by);
     let deleted = 0;
     for await (const items of this.#pages(session, CLEARED_AT_ONCE)) {
       const done = await Promise.all(items.map(({ key }) => this.#writer.remove(key, by, session)));

@@ -94,13 +94,13 @@ export class Holders implements Holder {
 
   /** Lets the leases go, so that others see the sessions offline at once. */
   async releaseAll(): Promise<void> {
-    // What is being registered at this moment is let go as well.
-    await Promise.allSettled(this.#registering);
-    const tenures = this.all();
-    this.#held.clear();
-    this.#stopIfIdle();
     // First: who writes by a handle at this moment is to learn that the mesh is closed, not that its lease is gone.
-    for (const tenure of tenures) tenure.release();
+    const tenures = this.#letGo();
+    if (this.#registering.size > 0) {
+      // What is being registered at this moment is let go as well.
+      await Promise.allSettled(this.#registering);
+      tenures.push(...this.#letGo());
+    }
     try {
       for (let start = 0; start < tenures.length; start += READ_AT_ONCE)
         await this.#release(tenures.slice(start, start + READ_AT_ONCE));
@@ -108,6 +108,14 @@ export class Holders implements Holder {
       // What can't be given back lapses by itself, and must not keep anything open.
       this.#store.engine.report(error);
     }
+  }
+
+  #letGo(): Tenure[] {
+    const tenures = this.all();
+    this.#held.clear();
+    this.#stopIfIdle();
+    for (const tenure of tenures) tenure.release();
+    return tenures;
   }
 
   async #look(tenure: Tenure): Promise<void> {

@@ -23,6 +23,12 @@ export type Heartbeat =
   | { readonly alive: true; readonly expiresAt: number }
   | { readonly alive: false; readonly reason: Outcome };
 
+/** Those who are to be renewed at one time. */
+interface Beat {
+  readonly tenures: Set<Tenure>;
+  shortestTtlMs: number;
+}
+
 /**
  * Heartbeats: renews the leases that this process holds, together and with one timer for all, each every third of its
  * ttl, and revives those that have lapsed.
@@ -31,8 +37,8 @@ export class Renewal {
   readonly #store: SessionStore;
   readonly #fence: Fence;
   readonly #watchLists: WatchLists;
-  /** Tenures by the time of their next beat, which is a mark of their grid. */
-  readonly #beats = new Map<number, Set<Tenure>>();
+  /** By their times, each of which is a mark of the grid of its tenures. */
+  readonly #beats = new Map<number, Beat>();
   /** Spreads the processes of a mesh over time. */
   readonly #phase: number;
   #timer: Timer | undefined;
@@ -75,8 +81,10 @@ export class Renewal {
   #place(tenure: Tenure, now: number): void {
     const at = this.#nextBeat(tenure, now);
     const beat = this.#beats.get(at);
-    if (beat) beat.add(tenure);
-    else this.#beats.set(at, new Set([tenure]));
+    if (beat) {
+      beat.tenures.add(tenure);
+      beat.shortestTtlMs = Math.min(beat.shortestTtlMs, tenure.ttlMs);
+    } else this.#beats.set(at, { tenures: new Set([tenure]), shortestTtlMs: tenure.ttlMs });
   }
 
   #nextBeat({ ttlMs }: Tenure, now: number): number {
@@ -87,25 +95,26 @@ export class Renewal {
 
   #schedule(): void {
     if (this.#closed) return;
-    let earliest = Number.POSITIVE_INFINITY;
-    for (const at of this.#beats.keys()) earliest = Math.min(earliest, at);
-    if (earliest >= this.#timerAt && this.#timer) return;
     const { clock } = this.#store.engine;
+    const now = clock.now();
+    let earliest = Number.POSITIVE_INFINITY;
+    for (const [at, beat] of this.#beats) earliest = Math.min(earliest, isDue(at, beat, now) ? now : at);
+    if (earliest >= this.#timerAt && this.#timer) return;
     if (this.#timer) clock.clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#timerAt = earliest;
     if (!Number.isFinite(earliest)) return;
-    this.#timer = clock.setTimeout(() => void this.#run(), Math.max(0, earliest - clock.now()));
+    this.#timer = clock.setTimeout(() => void this.#run(), earliest - now);
   }
 
   async #run(): Promise<void> {
     this.#timer = undefined;
     const now = this.#store.engine.now();
     const due: Tenure[] = [];
-    for (const [at, tenures] of this.#beats) {
-      if (at > now) continue;
+    for (const [at, beat] of this.#beats) {
+      if (!isDue(at, beat, now)) continue;
       this.#beats.delete(at);
-      for (const tenure of tenures) due.push(tenure);
+      for (const tenure of beat.tenures) due.push(tenure);
     }
     this.#fill(due, now);
     // Who has the least time goes first, and beats that come due while this lasts are not kept waiting either.
@@ -130,14 +139,14 @@ export class Renewal {
   /** Tops the last commit up with those who come next, unless that is far too early for them. So they go together from now on. */
   #fill(due: Tenure[], now: number): void {
     for (const at of [...this.#beats.keys()].sort((a, b) => a - b)) {
-      const beat = this.#beats.get(at) ?? new Set();
-      for (const tenure of beat) {
+      const tenures = this.#beats.get(at)?.tenures ?? new Set();
+      for (const tenure of tenures) {
         if (due.length % RENEWED_AT_ONCE === 0) return;
         if (at - now > tenure.ttlMs / BEATS_PER_TTL / 2) continue;
-        beat.delete(tenure);
+        tenures.delete(tenure);
         due.push(tenure);
       }
-      if (beat.size === 0) this.#beats.delete(at);
+      if (tenures.size === 0) this.#beats.delete(at);
     }
   }
 
@@ -194,6 +203,11 @@ export class Renewal {
       return { alive: true, expiresAt: result.at + tenure.ttlMs };
     }
   }
+}
+
+/** No beat is further away than a third of the ttl, unless the clock was set back: then nobody knows how much is left. */
+function isDue(at: number, { shortestTtlMs }: Beat, now: number): boolean {
+  return at <= now || at - now > shortestTtlMs / BEATS_PER_TTL;
 }
 
 /** A lease and a sighting each. */

@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { MeshError } from '../kernel/errors.ts';
+import { CLOSING_MS, inTime } from '../kernel/in-time.ts';
 import { id as idPolicy, jsonObject, jsonValue, names, parse } from '../kernel/inputs.ts';
 import { type JsonValue, toJson } from '../kernel/json.ts';
 import { sameJson } from '../kernel/same-json.ts';
@@ -282,7 +283,7 @@ export class SessionRegistry extends EventSource<RegistryEvents> {
   async #close(): Promise<void> {
     this.#renewal.close();
     this.#watchLists.close();
-    await this.#holders.releaseAll();
+    await inTime(this.#engine.clock, this.#holders.releaseAll(), CLOSING_MS.leases);
     if (this.#ownsEngine) await this.#engine.close();
   }
 

@@ -17,6 +17,7 @@ const TALK = 'style=dotted, color="#1565c0", constraint=false';
  * from who writes to who is written to, with two heads where each has written to the other. The colours tell the
  * state, and so does the `class` of a node in SVG. Names and tasks are shortened to a line, ids are never cut. No text
  * of a session can be anything but a label.
+ * @throws MeshError `invalid_input` for what is no topology
  */
 export function toDot(topology: Topology): string {
   const { nodes, children, talks } = pictureOf(topology);

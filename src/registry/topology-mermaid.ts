@@ -33,6 +33,7 @@ const TEAM = 3;
  *
  * Mermaid itself, unless told otherwise, draws nothing of more than 500 lines or 50,000 characters, which is a mesh of
  * some 250 sessions: of a larger one, draw the topology below a `root`.
+ * @throws MeshError `invalid_input` for what is no topology
  */
 export function toMermaid(topology: Topology): string {
   const { nodes, children, talks } = pictureOf(topology);

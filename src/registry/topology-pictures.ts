@@ -1,4 +1,7 @@
+import * as z from 'zod';
+import { parse } from '../kernel/inputs.ts';
 import { compareKeys } from '../storage/keys.ts';
+import { SESSION_STATES } from './session.ts';
 import type { Topology, TopologyEdge, TopologyNode } from './topology.ts';
 
 /** A session and its place: how far below its root it stands, and whether no sibling comes after it. */
@@ -26,11 +29,28 @@ export interface Picture {
   readonly talks: readonly TalkLine[];
 }
 
+/** It may have come from somewhere else, as JSON. */
+const TOPOLOGY = z.looseObject({
+  nodes: z.array(
+    z.looseObject({
+      id: z.string(),
+      name: z.string(),
+      type: z.string(),
+      state: z.enum(SESSION_STATES),
+      status: z.string(),
+      task: z.string().optional(),
+    }),
+  ),
+  edges: z.array(z.looseObject({ kind: z.enum(['child', 'talk']), from: z.string(), to: z.string() })),
+});
+
 /**
  * Orders a topology for drawing. Of several nodes with one id the first is drawn; of several lines of a kind between
- * the same two sessions, one. Lines to nobody, and of a session to itself, are left out.
+ * the same two sessions, one. Lines to nobody are left out.
+ * @throws MeshError `invalid_input`
  */
-export function pictureOf({ nodes: given, edges }: Topology): Picture {
+export function pictureOf(topology: Topology): Picture {
+  const { nodes: given, edges } = parse(TOPOLOGY, topology, 'topology') as Topology;
   const byId = new Map<string, TopologyNode>();
   for (const node of given) if (!byId.has(node.id)) byId.set(node.id, node);
   const nodes = inTreeOrder(
@@ -138,7 +158,9 @@ function linesOf(kind: TopologyEdge['kind'], edges: readonly TopologyEdge[], ind
   for (const edge of edges) {
     const from = indexOf.get(edge.from);
     const to = indexOf.get(edge.to);
-    if (edge.kind !== kind || from === undefined || to === undefined || from === to) continue;
+    if (edge.kind !== kind || from === undefined || to === undefined) continue;
+    // Nobody is a child of itself, but whoever likes may write to itself.
+    if (kind === 'child' && from === to) continue;
     found.set(`${from} ${to}`, { from, to });
   }
   return [...found.values()].sort((a, b) => a.from - b.from || a.to - b.to);
@@ -149,6 +171,6 @@ function talksOf(lines: readonly Line[], nodes: readonly PlacedNode[]): TalkLine
   const said = new Set(lines.map(({ from, to }) => `${from} ${to}`));
   const depthOf = (index: number): number => nodes[index]?.depth ?? 0;
   return lines
-    .map((line) => ({ ...line, both: said.has(`${line.to} ${line.from}`) }))
+    .map((line) => ({ ...line, both: line.from !== line.to && said.has(`${line.to} ${line.from}`) }))
     .filter(({ from, to, both }) => !both || (depthOf(from) - depthOf(to) || from - to) < 0);
 }

@@ -17,6 +17,7 @@ const TASK_WIDTH = 48;
  * └─ ○ qa-001  Tester · Codex  offline
  *
  * planner-001 ↔ dev-001
+ * @throws MeshError `invalid_input` for what is no topology
  */
 export function toTree(topology: Topology): string {
   const picture = pictureOf(topology);

@@ -1,7 +1,9 @@
 import * as z from 'zod';
 import { type Clock, systemClock } from '../kernel/clock.ts';
+import { MeshError } from '../kernel/errors.ts';
 import { type GenerateId, generateId as generateRandomId } from '../kernel/ids.ts';
-import { callback, id, parse, policy, wholeNumber } from '../kernel/inputs.ts';
+import { CLOSING_MS, inTime } from '../kernel/in-time.ts';
+import { callback, id, parse, wholeNumber } from '../kernel/inputs.ts';
 import { type ReportError, reliable, warnProcess } from '../kernel/report.ts';
 import { DueList } from './due.ts';
 import { EventLog } from './events/event-log.ts';
@@ -9,6 +11,7 @@ import { EventTrim } from './events/event-trim.ts';
 import { namespaced } from './namespaced-storage.ts';
 import { steady } from './steady-storage.ts';
 import type { Commit, CommitResult, MaybePromise, Storage } from './storage.ts';
+import { storagePolicy } from './storage-policy.ts';
 import { Sweeper } from './sweeper.ts';
 
 /** What all classes of a mesh accept. */
@@ -20,9 +23,9 @@ export interface EngineOptions {
   readonly generateId?: GenerateId | undefined;
   /** Hears what no caller can: errors of listeners and of background work. Default: a process warning. */
   readonly onError?: ReportError | undefined;
-  /** How often to look for news without a hint, in milliseconds. Default 100. */
+  /** How often to look for news without a hint, in milliseconds: 1 … 60,000. Default 100. */
   readonly pollIntervalMs?: number | undefined;
-  /** How often to look for what is due, in milliseconds. Default 1,000. */
+  /** How often to look for what is due, in milliseconds: 10 … 3,600,000. Default 1,000. */
   readonly sweepIntervalMs?: number | undefined;
 }
 
@@ -62,7 +65,11 @@ export class Engine {
     this.storage = steady(namespace === undefined ? storage : namespaced(storage, namespace));
     this.clock = storage.clock ?? systemClock;
     this.generateId = generateId === generateRandomId ? generateId : checked(generateId);
-    this.report = reliable(onError);
+    const report = reliable(onError);
+    // What was still under way when this was closed has been told so.
+    this.report = (error) => {
+      if (!(this.log.closed && MeshError.is(error, 'closed'))) report(error);
+    };
     const shared = { storage: this.storage, clock: this.clock, report: this.report };
     this.log = new EventLog({ ...shared, pollIntervalMs });
     this.due = new DueList({ ...shared, commit: (commit) => this.commit(commit) });
@@ -109,7 +116,7 @@ export class Engine {
 
   /** Ends everything that runs in the background. Whoever uses the engine from now on gets `closed`; the storage stays open. */
   async close(): Promise<void> {
-    await this.#sweeper.close();
+    await inTime(this.clock, this.#sweeper.close(), CLOSING_MS.sweep);
     this.log.close();
     await this.storage.close();
   }
@@ -136,15 +143,6 @@ export class Engine {
 function checked(generate: GenerateId): GenerateId {
   return (prefix) => parse(id, generate(prefix), 'generateId()');
 }
-
-const isStorage = (value: unknown): value is Storage =>
-  typeof value === 'object' &&
-  value !== null &&
-  ['get', 'list', 'commit', 'watch', 'close', 'now'].every(
-    (name) => typeof (value as Record<string, unknown>)[name] === 'function',
-  );
-
-export const storagePolicy: z.ZodType<Storage> = policy(isStorage, 'a storage with get, list, commit, watch, close and now');
 
 /** What everything that stands on a storage of its own accepts besides it. */
 export const SHARED_OPTIONS = {

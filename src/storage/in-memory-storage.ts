@@ -1,5 +1,7 @@
+import * as z from 'zod';
 import { type Clock, systemClock } from '../kernel/clock.ts';
 import { MeshError } from '../kernel/errors.ts';
+import { clockPolicy, parse } from '../kernel/inputs.ts';
 import { checkAddresses, checkedCommit, checkList, LIMITS } from './checked.ts';
 import { ExpiryQueue } from './expiry-queue.ts';
 import { HintFan } from './hint-fan.ts';
@@ -27,6 +29,8 @@ export interface InMemoryStorageOptions {
   readonly clock?: Clock;
 }
 
+const OPTIONS = z.strictObject({ clock: clockPolicy.optional() });
+
 /** How many expired records one commit removes for good. Until then they are only not seen. */
 const REAPED_PER_COMMIT = 32;
 
@@ -52,7 +56,9 @@ export class InMemoryStorage implements Storage {
   #revision = 0;
   #closed = false;
 
-  constructor({ clock = systemClock }: InMemoryStorageOptions = {}) {
+  /** @throws MeshError `invalid_input` */
+  constructor(options: InMemoryStorageOptions = {}) {
+    const { clock = systemClock } = parse(OPTIONS, options, 'options');
     this.clock = clock;
   }
 

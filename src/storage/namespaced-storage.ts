@@ -1,6 +1,6 @@
 import type { Clock } from '../kernel/clock.ts';
 import { MeshError } from '../kernel/errors.ts';
-import { ID_PATTERN } from '../kernel/inputs.ts';
+import { ID_PATTERN, parse } from '../kernel/inputs.ts';
 import { OwnPut } from './own-put.ts';
 import {
   type Address,
@@ -20,6 +20,7 @@ import {
   type Unsubscribe,
   whenDone,
 } from './storage.ts';
+import { storagePolicy } from './storage-policy.ts';
 
 /** No name of a namespace can hold it, so `a` inside `b` never meets `ab`, nor anything outside. */
 const SEPARATOR = '|';
@@ -36,7 +37,7 @@ export function namespaced(storage: Storage, namespace: string): Storage {
   if (typeof namespace !== 'string' || !ID_PATTERN.test(namespace)) {
     throw new MeshError('invalid_input', 'expected a namespace by the rule of ids, got something else');
   }
-  return new NamespacedStorage(storage, namespace + SEPARATOR);
+  return new NamespacedStorage(parse(storagePolicy, storage, 'storage'), namespace + SEPARATOR);
 }
 
 class NamespacedStorage implements Storage {

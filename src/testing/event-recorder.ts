@@ -1,4 +1,8 @@
-import type { Mesh, MeshEvent, MeshEvents } from '../mesh.ts';
+import { callback, parse, policy } from '../kernel/inputs.ts';
+import { isMeshEvent, type Mesh, type MeshEvent, type MeshEvents } from '../mesh.ts';
+import { meshPolicy } from './mesh-policy.ts';
+
+const eventName = policy(isMeshEvent, 'the name of an event');
 
 /** What `recordEvents` has heard. */
 export interface EventRecorder {
@@ -6,7 +10,10 @@ export interface EventRecorder {
   readonly events: readonly MeshEvent[];
   /** The names alone, for exact sequences. */
   readonly names: readonly string[];
-  /** Resolves with the first event of this name that fits, also when it has already been heard. */
+  /**
+   * Resolves with the first event of this name that fits, also when it has already been heard.
+   * @throws MeshError `invalid_input`, and whatever `fits` throws
+   */
   waitFor<Name extends keyof MeshEvents & string>(
     name: Name,
     fits?: (event: MeshEvents[Name]) => boolean,
@@ -15,8 +22,12 @@ export interface EventRecorder {
   stop(): void;
 }
 
-/** Listens to all events of a mesh from now on. */
+/**
+ * Listens to all events of a mesh from now on.
+ * @throws MeshError `invalid_input`
+ */
 export function recordEvents(mesh: Mesh): EventRecorder {
+  parse(meshPolicy, mesh, 'mesh');
   const events: MeshEvent[] = [];
   const waiting = new Set<(event: MeshEvent) => void>();
   const listener = (event: MeshEvent): void => {
@@ -30,14 +41,20 @@ export function recordEvents(mesh: Mesh): EventRecorder {
       return events.map(({ name }) => name);
     },
     waitFor<Name extends keyof MeshEvents & string>(name: Name, fits: (event: MeshEvents[Name]) => boolean = () => true) {
-      const isIt = (event: MeshEvent): event is MeshEvents[Name] => event.name === name && fits(event as MeshEvents[Name]);
-      const heard = events.find(isIt);
-      if (heard) return Promise.resolve(heard);
-      return new Promise<MeshEvents[Name]>((resolve) => {
+      return new Promise<MeshEvents[Name]>((resolve, reject) => {
+        parse(eventName, name, 'name');
+        parse(callback<(event: MeshEvents[Name]) => boolean>(), fits, 'fits');
+        const isIt = (event: MeshEvent): event is MeshEvents[Name] => event.name === name && fits(event as MeshEvents[Name]);
+        const heard = events.find(isIt);
+        if (heard) return resolve(heard);
         const wake = (event: MeshEvent): void => {
-          if (!isIt(event)) return;
+          try {
+            if (!isIt(event)) return;
+            resolve(event);
+          } catch (error) {
+            reject(error);
+          }
           waiting.delete(wake);
-          resolve(event);
         };
         waiting.add(wake);
       });

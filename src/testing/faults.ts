@@ -1,6 +1,7 @@
 import { type Clock, holdProcess, MAX_TIMER_MS, systemClock, type Timer } from '../kernel/clock.ts';
 import { describe } from '../kernel/describe.ts';
 import { MeshError } from '../kernel/errors.ts';
+import { parse } from '../kernel/inputs.ts';
 import { checkedCommit } from '../storage/checked.ts';
 import type {
   Address,
@@ -14,6 +15,7 @@ import type {
   StoredRecord,
   Unsubscribe,
 } from '../storage/storage.ts';
+import { storagePolicy } from '../storage/storage-policy.ts';
 import { SeededRandom } from './random.ts';
 
 /** What goes wrong, and how often. */
@@ -66,7 +68,7 @@ export interface FaultyStorage extends Storage {
  * @throws MeshError `invalid_input`
  */
 export function withFaults(storage: Storage, options: FaultOptions = {}): FaultyStorage {
-  return new StorageBehindFaults(storage, checkedOptions(options));
+  return new StorageBehindFaults(parse(storagePolicy, storage, 'storage'), checkedOptions(options));
 }
 
 /** What is to happen to one call. */

@@ -8,6 +8,7 @@ import { callback, parse } from '../kernel/inputs.ts';
 import { createMesh, type Mesh } from '../mesh.ts';
 import type { RegisterOptions } from '../registry/session-inputs.ts';
 import { SessionRegistry } from '../registry/session-registry.ts';
+import { meshPolicy } from './mesh-policy.ts';
 import { Host } from './simulation/host.ts';
 
 /** What it answers: nothing, so that the message is just settled, or the content of a reply. What it throws naks. */
@@ -35,6 +36,7 @@ export interface ScriptedAgent {
 const OPTIONS = z.looseObject({
   on: z.partialRecord(z.enum(MESSAGE_TYPES), callback<ScriptedAnswer>()).default({}),
   work: callback<WorkHandler>().optional(),
+  heartbeat: z.undefined().optional(),
 });
 
 /**
@@ -50,7 +52,7 @@ const OPTIONS = z.looseObject({
  */
 export async function scriptedAgent(mesh: Mesh, options: ScriptedAgentOptions = {}): Promise<ScriptedAgent> {
   const { on, work, ...registration } = parse(OPTIONS, options, 'options') as ScriptedAgentOptions;
-  const { engine } = SessionRegistry.partsOf(mesh.registry);
+  const { engine } = SessionRegistry.partsOf(parse(meshPolicy, mesh, 'mesh').registry);
   const host = new Host({ storage: engine.storage });
   const own = createMesh({
     storage: host,

@@ -1,4 +1,7 @@
+import * as z from 'zod';
+import { MeshError } from '../kernel/errors.ts';
 import type { GenerateId } from '../kernel/ids.ts';
+import { parse, policy } from '../kernel/inputs.ts';
 import { createMesh, type Mesh, type MeshOptions } from '../mesh.ts';
 import { InMemoryStorage } from '../storage/in-memory-storage.ts';
 import { SeededRandom } from './random.ts';
@@ -13,14 +16,26 @@ export interface TestMeshOptions extends Omit<MeshOptions, 'generateId'> {
 const ALPHABET = '0123456789abcdefghijklmnopqrstuvwxyz';
 const ID_LENGTH = 12;
 
+const isSeed = (value: unknown): value is number => Number.isSafeInteger(value);
+const seedPolicy = policy(isSeed, 'a whole number');
+/** The rest are the options of a mesh, which looks at them itself. */
+const OPTIONS = z.looseObject({ seed: seedPolicy.optional(), generateId: z.undefined().optional() });
+
 /**
  * A mesh for a test: virtual time, ids from a seed, in memory. Move time with `await clock.advance(ms)`. A storage of
  * your own must be on a `VirtualClock` itself, which is then the one you get.
+ * @throws MeshError `invalid_input`
  */
-export function createTestMesh({ seed = 1, storage, ...options }: TestMeshOptions = {}): { mesh: Mesh; clock: VirtualClock } {
-  const clock = storage?.clock instanceof VirtualClock ? storage.clock : new VirtualClock();
+export function createTestMesh(options: TestMeshOptions = {}): { mesh: Mesh; clock: VirtualClock } {
+  const { seed = 1, storage, ...rest } = parse(OPTIONS, options, 'options') as TestMeshOptions;
+  const clock = storage === undefined ? new VirtualClock() : storage?.clock;
+  if (!(clock instanceof VirtualClock)) {
+    throw new MeshError('invalid_input', 'expected options.storage to be on a VirtualClock, got one that is not', {
+      details: { path: 'options.storage' },
+    });
+  }
   const generateId = seededIds(seed);
-  return { mesh: createMesh({ ...options, storage: storage ?? new InMemoryStorage({ clock }), generateId }), clock };
+  return { mesh: createMesh({ ...rest, storage: storage ?? new InMemoryStorage({ clock }), generateId }), clock };
 }
 
 /** Ids that are the same in every run. */

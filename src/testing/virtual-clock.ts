@@ -1,6 +1,8 @@
+import * as z from 'zod';
 import { type Clock, MAX_TIMER_MS, systemClock, type Timer } from '../kernel/clock.ts';
 import { describe } from '../kernel/describe.ts';
 import { MeshError } from '../kernel/errors.ts';
+import { parse, wholeNumber } from '../kernel/inputs.ts';
 import { padded } from '../storage/keys.ts';
 import { SortedMap } from '../storage/sorted-map.ts';
 import { SeededRandom } from './random.ts';
@@ -11,6 +13,7 @@ export interface VirtualClockOptions {
   readonly now?: number;
 }
 
+const OPTIONS = z.strictObject({ now: wholeNumber(0, Number.MAX_SAFE_INTEGER).optional() });
 const START = 1_767_225_600_000;
 
 /** Turns of the event loop in which nothing asked this clock for anything, after which all is taken to be at rest. */
@@ -41,8 +44,9 @@ export class VirtualClock implements Clock {
   readonly #random = new SeededRandom(1);
 
   /** @throws MeshError `invalid_input` */
-  constructor({ now = START }: VirtualClockOptions = {}) {
-    this.#offset = whole(now, 'now');
+  constructor(options: VirtualClockOptions = {}) {
+    const { now = START } = parse(OPTIONS, options, 'options');
+    this.#offset = now;
   }
 
   now(): number {

@@ -327,14 +327,14 @@ describe('the work of toJson is bounded', () => {
     const values = [
       long.slice(0, 200 * 1024),
       Array.from({ length: 500_000 }, () => 1),
-      Array.from({ length: 60_000 }, () => ({})),
+      Array.from({ length: 30_000 }, () => ({})),
     ];
     expect(milliseconds(() => values.forEach(accept))).toBeLessThan(BOUND_MS);
   });
 
   it('says so when there is too much inside, or too many bytes', () => {
     expect(refused(Array.from({ length: 70_000 }, () => [])).message).toBe(
-      'expected value with at most 65536 containers and names inside, got more',
+      'expected value with at most 32768 containers and names inside, got more',
     );
     expect(refused(Array.from({ length: 10 }, () => half)).message).toBe(
       `expected value of at most ${MAX} bytes of JSON, got more`,
@@ -344,6 +344,15 @@ describe('the work of toJson is bounded', () => {
 });
 
 describe('jsonBytesAtMost', () => {
+  it('is the size of what had to be measured, also inside of something else and once it was parsed', () => {
+    const names = Object.fromEntries(Array.from({ length: 30_000 }, (_, n) => [`name-${n}`, 'ü']));
+    const bytes = Buffer.byteLength(JSON.stringify(names));
+    const accepted = accept(names);
+    expect(jsonBytesAtMost(accepted)).toBe(bytes);
+    expect(jsonBytesAtMost(parseAccepted(JSON.stringify(names)))).toBe(bytes);
+    expect(jsonBytesAtMost(accept([accepted]))).toBeLessThan(bytes + 100);
+  });
+
   it('is never less than the size', () => {
     fc.assert(
       fc.property(json, (value) => {
@@ -391,9 +400,9 @@ describe('parseAccepted', () => {
       JSON.parse('['.repeat(levels) + ']'.repeat(levels), (_, item) => (item.length ? item : [parseAccepted(deep)]));
     expect(accept(nest(24))).toBeDefined();
     expect(refused(nest(25)).message).toMatch(/^expected at most 64 levels/);
-    const many = JSON.stringify(Array.from({ length: 40_000 }, () => ({})));
+    const many = JSON.stringify(Array.from({ length: 20_000 }, () => ({})));
     expect(accept([parseAccepted(many)])).toBeDefined();
-    expect(refused([parseAccepted(many), parseAccepted(many)]).message).toMatch(/^expected value with at most 65536 containers/);
+    expect(refused([parseAccepted(many), parseAccepted(many)]).message).toMatch(/^expected value with at most 32768 containers/);
   });
 
   it('throws a SyntaxError for what is no JSON', () => {

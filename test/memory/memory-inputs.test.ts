@@ -384,17 +384,17 @@ describe.each(storages)('a value on %s', (_name, open) => {
     );
   });
 
-  it('is of 64 levels at most, and 65,536 containers and names', async () => {
+  it('is of 64 levels at most, and 32,768 containers and names', async () => {
     const { memory, seen } = await worldOn(open);
     await memory.set('deep', nested(64));
     expect(await memory.get('deep')).toEqual(nested(64));
-    const wide = Array.from({ length: 65_535 }, () => []);
+    const wide = Array.from({ length: 32_767 }, () => []);
     await memory.set('wide', wide);
     expect(await memory.get('wide')).toEqual(wide);
     seen.take();
     await expect(memory.set('key', nested(65))).rejects.toEqual(refusal('invalid_input', 'expected at most 64 levels'));
     await expect(memory.set('key', [...wide, []])).rejects.toEqual(
-      refusal('limit_exceeded', 'with at most 65536 containers and names'),
+      refusal('limit_exceeded', 'with at most 32768 containers and names'),
     );
     expect(seen.take()).toMatchObject({ get: 0, commit: 0 });
   });

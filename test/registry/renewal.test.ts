@@ -37,6 +37,24 @@ describe.each(storages)('a lease on %s', (_name, open) => {
     expect((await registry.get('a'))?.state).toBe('offline');
   });
 
+  it('goes on to be renewed by its process after the clock was set back, and again after it was set right', async () => {
+    const { registry, clock } = await worldOn(open);
+    const handle = await registry.register({ id: 'a', ttlMs: 3000 });
+    await registry.register({ id: 'b', ttlMs: 9000 });
+    await clock.advance(10_000);
+    clock.set(clock.now() - 3_600_000);
+    // Shortens the lease to what it is by the new time.
+    await handle.heartbeat();
+    await registry.register({ id: 'patient', ttlMs: 3_600_000 });
+    for (let passed = 0; passed < 10; passed++) {
+      await clock.advance(1000);
+      expect((await registry.get('a'))?.state).toBe('alive');
+    }
+    clock.set(clock.now() + 3_600_000);
+    await clock.advance(2000);
+    for (const id of ['a', 'b']) expect((await registry.get(id))?.state).toBe('alive');
+  });
+
   it('is refreshed by no read and by nothing that others do', async () => {
     const { registry, another, clock } = await worldOn(open);
     const handle = await registry.register({ id: 'a', heartbeat: 'manual', ttlMs: 3000, capabilities: ['c'] });

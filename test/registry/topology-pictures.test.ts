@@ -4,6 +4,7 @@ import type { Topology, TopologyEdge, TopologyNode } from '../../src/registry/to
 import { toDot } from '../../src/registry/topology-dot.ts';
 import { toMermaid } from '../../src/registry/topology-mermaid.ts';
 import { toTree } from '../../src/registry/topology-tree.ts';
+import { refusal } from '../support/refusal.ts';
 
 const PICTURES = [toMermaid, toDot, toTree];
 
@@ -158,11 +159,25 @@ describe('every picture', () => {
     }
   });
 
-  it('has no line to nobody, none from a session to itself, and none twice', () => {
+  it('has no line to nobody, no child of itself, and none twice', () => {
     const edges = [child('a', 'b'), talk('a', 'b')];
-    const more = [...edges, ...edges, child('a', 'nobody'), talk('nobody', 'b'), child('a', 'a'), talk('b', 'b')];
+    const more = [...edges, ...edges, child('a', 'nobody'), talk('nobody', 'b'), child('a', 'a')];
     for (const draw of PICTURES) expect(draw(mesh(['a', 'b'], more))).toBe(draw(mesh(['a', 'b'], edges)));
   });
+
+  it('has a line from who writes to itself', () => {
+    const topology = mesh(['a', 'b'], [talk('a', 'a')]);
+    expect(toMermaid(topology).match(/^.*-\.-.*$/gm)).toEqual(['  n0 -.-> n0']);
+    expect(toDot(topology).match(/^.*dotted.*$/gm)).toEqual(['  n0 -> n0 [style=dotted, color="#1565c0", constraint=false]']);
+    expect(toTree(topology).split('\n\n')[1]).toBe('a → a');
+  });
+
+  it.each([null, {}, { nodes: 5, edges: [] }, { nodes: [{}], edges: [] }, { nodes: [], edges: [{}] }, { nodes: [session('a')] }])(
+    'is of a topology, and of nothing else: %j',
+    (given) => {
+      for (const draw of PICTURES) expect(() => draw(given as never)).toThrow(refusal('invalid_input') as Error);
+    },
+  );
 
   it('has one line for both directions, which begins closer to the root', () => {
     const topology = mesh(['m', 'z', 'a'], [child('m', 'z'), child('z', 'a'), talk('a', 'z'), talk('z', 'a')]);

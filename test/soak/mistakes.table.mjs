@@ -497,8 +497,8 @@ export const MISTAKES = [
   {
     name: 'a reporter that throws ends what called it',
     file: 'src/storage/engine.ts',
-    find: 'this.report = reliable(onError);',
-    replace: 'this.report = onError;',
+    find: 'const report = reliable(onError);',
+    replace: 'const report = onError;',
     test: 'test/mesh.test.ts',
   },
   {

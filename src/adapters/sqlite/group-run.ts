@@ -4,7 +4,7 @@ import type { HintFan } from '../../storage/hint-fan.ts';
 import type { CommitResult, MaybePromise } from '../../storage/storage.ts';
 import { type CommitPlan, mayChangeNothing } from './commit-plan.ts';
 import type { Known } from './known.ts';
-import { patiently } from './patience.ts';
+import type { Patience } from './patience.ts';
 import type { Purge } from './purge.ts';
 import { isBusy, meshErrorOf, type Step } from './sqlite-errors.ts';
 import type { Statements } from './statements.ts';
@@ -19,7 +19,7 @@ export interface Backend {
   readonly known: Known;
   readonly hints: HintFan;
   readonly purge: Purge;
-  readonly busyTimeoutMs: number;
+  readonly patience: Patience;
 }
 
 type Outcome = CommitResult | MeshError;
@@ -29,7 +29,7 @@ export function runGroup(backend: Backend, plans: readonly CommitPlan[]): MaybeP
   const run = new GroupRun(backend, plans);
   const gaveUp = (error: unknown): Outcome[] => run.answerRest(error);
   try {
-    const outcomes = patiently(() => run.attempt(), backend.busyTimeoutMs);
+    const outcomes = backend.patience.during(() => run.attempt());
     return outcomes instanceof Promise ? outcomes.catch(gaveUp) : outcomes;
   } catch (error) {
     return gaveUp(error);

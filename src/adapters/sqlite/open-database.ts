@@ -11,7 +11,7 @@ import {
   sqliteVersionOf,
 } from './driver.ts';
 import type { OpenOptions } from './options.ts';
-import { patiently } from './patience.ts';
+import { Patience } from './patience.ts';
 import { createSchema, ownerOf, pragma, setPragma } from './schema.ts';
 import { Statements } from './statements.ts';
 
@@ -26,7 +26,7 @@ export interface OpenDatabase {
 }
 
 /**
- * The driver itself does not wait for a lock, since that blocks the event loop: `patiently` does. Twenty processes that
+ * The driver itself does not wait for a lock, since that blocks the event loop: `Patience` does. Twenty processes that
  * write to one file get no slower by it.
  */
 const DRIVER_TIMEOUT_MS = 0;
@@ -49,12 +49,12 @@ export async function openFile(named: string | URL, options: OpenOptions): Promi
   const driver = await chooseDriver();
   const file = locate(named);
   const look = await inspectFile(file);
-  const patience = options.busyTimeoutMs;
+  const patience = new Patience(options.busyTimeoutMs);
   if (look.holds !== 'new' && !look.hotJournal) {
-    await patiently(() => inspectDatabase(driver, file, look.pendingLog), patience, 'open');
+    await patience.during(() => inspectDatabase(driver, file, look.pendingLog), 'open');
   }
   // From the beginning each time: two that both hold on to the file would keep each other out for ever.
-  return patiently(() => opened(driver, file, options), patience, 'open');
+  return patience.during(() => opened(driver, file, options), 'open');
 }
 
 /** Each belongs to one storage, which remembers what it has written: SQLite tells a connection of the commits of others only. */
@@ -69,7 +69,7 @@ export async function adoptDatabase(database: SqliteDatabase, options: OpenOptio
   const connection = connectionOf(database);
   const adopt = (): OpenDatabase => prepare(connection, sqliteVersionOf(database), options, assertUndamaged);
   try {
-    return await patiently(adopt, options.busyTimeoutMs, 'open');
+    return await new Patience(options.busyTimeoutMs).during(adopt, 'open');
   } catch (error) {
     adopted.delete(database);
     throw error;

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { type Clock, MAX_TIMER_MS, systemClock } from '../../kernel/clock.ts';
-import { parse, policy, wholeNumber } from '../../kernel/inputs.ts';
+import { clockPolicy, hasMethods, parse, policy, wholeNumber } from '../../kernel/inputs.ts';
 import type { SqliteDatabase } from './driver.ts';
 
 /** Options of `SqliteStorage.open` and `SqliteStorage.from`. */
@@ -24,7 +24,7 @@ export type OpenOptions = Required<SqliteStorageOptions>;
 const DEFAULT_CACHE_BYTES = 16 * 1024 * 1024;
 
 const OPTIONS = z.strictObject({
-  clock: policy(isClock, 'a clock').optional(),
+  clock: clockPolicy.optional(),
   synchronous: z.enum(['normal', 'full']).optional(),
   busyTimeoutMs: wholeNumber(0, MAX_TIMER_MS).optional(),
   cacheBytes: wholeNumber(0, Number.MAX_SAFE_INTEGER).optional(),
@@ -55,14 +55,6 @@ export function checkDatabase(database: unknown): SqliteDatabase {
   return parse(policy(isDatabase, 'an open SQLite database with prepare, exec and close'), database, 'database');
 }
 
-function isClock(value: unknown): value is Clock {
-  return hasMethods(value, ['now', 'setTimeout', 'clearTimeout', 'nextTurn']);
-}
-
 function isDatabase(value: unknown): value is SqliteDatabase {
   return hasMethods(value, ['prepare', 'exec', 'close']);
-}
-
-function hasMethods(value: unknown, names: readonly string[]): boolean {
-  return typeof value === 'object' && value !== null && names.every((name) => typeof Reflect.get(value, name) === 'function');
 }

@@ -22,7 +22,7 @@ import { runGroup } from './group-run.ts';
 import { Known } from './known.ts';
 import { adoptDatabase, type OpenDatabase, openFile } from './open-database.ts';
 import { checkDatabase, checkPath, type OpenOptions, type SqliteStorageOptions, withDefaults } from './options.ts';
-import { patiently } from './patience.ts';
+import { Patience } from './patience.ts';
 import { Purge } from './purge.ts';
 import { Reader } from './reader.ts';
 import { meshErrorOf } from './sqlite-errors.ts';
@@ -45,7 +45,7 @@ export class SqliteStorage implements Storage {
   /** Of the library in use, such as `3.53.0`. */
   readonly sqliteVersion: string;
   readonly #connection: Connection;
-  readonly #busyTimeoutMs: number;
+  readonly #patience: Patience;
   readonly #reader: Reader;
   readonly #hints = new HintFan();
   readonly #group: GroupCommit<CommitPlan, CommitResult>;
@@ -83,11 +83,19 @@ export class SqliteStorage implements Storage {
     this.exclusive = exclusive;
     this.sqliteVersion = sqliteVersion;
     this.#connection = connection;
-    this.#busyTimeoutMs = busyTimeoutMs;
+    this.#patience = new Patience(busyTimeoutMs);
     const cache = new ValueCache(cacheBytes);
     this.#reader = new Reader(statements, cache, clock);
     const known = new Known();
-    const backend = { statements, clock, cache, known, hints: this.#hints, purge: new Purge(statements), busyTimeoutMs };
+    const backend = {
+      statements,
+      clock,
+      cache,
+      known,
+      hints: this.#hints,
+      purge: new Purge(statements),
+      patience: this.#patience,
+    };
     this.#group = new GroupCommit({ send: (plans) => runGroup(backend, plans) });
     this.#poll = new CommitPoll({
       clock,
@@ -106,17 +114,17 @@ export class SqliteStorage implements Storage {
     checkAddresses(addresses);
     if (addresses.length === 1) {
       const { partition, key } = addresses[0] as Address;
-      return patiently(() => [this.#reader.one(partition, key)], this.#busyTimeoutMs);
+      return this.#patience.during(() => [this.#reader.one(partition, key)]);
     }
     const asked = addresses.map(({ partition, key }) => ({ partition, key }));
-    return patiently(() => this.#reader.many(asked), this.#busyTimeoutMs);
+    return this.#patience.during(() => this.#reader.many(asked));
   }
 
   list(partition: string, range: ListRange = {}): MaybePromise<StoredRecord[]> {
     this.#assertOpen();
     checkList(partition, range);
     const { limit = LIMITS.page, reverse = false, values = true, ...keys } = range;
-    return patiently(() => this.#reader.list({ partition, range: keys, limit, reverse, values }), this.#busyTimeoutMs);
+    return this.#patience.during(() => this.#reader.list({ partition, range: keys, limit, reverse, values }));
   }
 
   commit(commit: Commit): Promise<CommitResult> {
@@ -145,6 +153,7 @@ export class SqliteStorage implements Storage {
   async #close(): Promise<void> {
     this.#poll.stop();
     this.#hints.clear();
+    this.#patience.end();
     await this.#group.close();
     try {
       this.#connection.close();

@@ -25,7 +25,7 @@ export class Collaborations {
   }
 
   async create(options: CreateCollaborationOptions): Promise<Collaboration> {
-    const { id: asked, initiator, timeoutMs, context, ...rest } = acceptCreation(options);
+    const { id: asked, initiator, timeoutMs, context, ...rest } = acceptCreation(options, this.#parts.core.fence);
     const { core, store } = this.#parts;
     const id = asked ?? core.engine.generateId('collab');
     const actor = core.actor(initiator);

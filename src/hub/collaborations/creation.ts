@@ -3,8 +3,9 @@ import { MAX_TIMER_MS } from '../../kernel/clock.ts';
 import { MeshError } from '../../kernel/errors.ts';
 import { id, jsonObject, MIN_TTL_MS, parse, policy, text, wholeNumber } from '../../kernel/inputs.ts';
 import { type JsonObject, toJson } from '../../kernel/json.ts';
+import type { Fence } from '../../registry/fence.ts';
 import { type SessionRef, sessionRef } from '../../registry/session-inputs.ts';
-import { idOf, JOIN, STEP_NAME, tooMany } from './collaboration-inputs.ts';
+import { JOIN, STEP_NAME, tooMany } from './collaboration-inputs.ts';
 import type { Participant } from './collaboration-record.ts';
 import { checkSteps, type Step } from './steps.ts';
 
@@ -103,10 +104,10 @@ export interface Creation {
 }
 
 /** @throws MeshError `invalid_input`, `limit_exceeded` */
-export function acceptCreation(options: unknown): Creation {
+export function acceptCreation(options: unknown, fence: Fence): Creation {
   const given = parse(CREATE, options, 'options');
   const { id, initiator, maxParticipants, timeoutMs } = given;
-  const participants = membersOf(idOf(initiator), given.participants);
+  const participants = membersOf(fence.nameOf(initiator), given.participants, fence);
   if (participants.length > maxParticipants) throw tooMany(maxParticipants, participants.length);
   const steps = toJson(given.steps.map(stepOf), 'options.steps', STEPS_BYTES) as unknown as readonly Step[];
   checkSteps(steps, new Set(participants.map(({ session }) => session)));
@@ -125,11 +126,12 @@ export function acceptCreation(options: unknown): Creation {
 }
 
 /** The initiator first, then the others in the order given. */
-function membersOf(initiator: string, invited: readonly ParticipantInput[]): Participant[] {
+function membersOf(initiator: string, invited: readonly ParticipantInput[], fence: Fence): Participant[] {
   const members = new Map([[initiator, { session: initiator, role: 'initiator' }]]);
   const seen = new Set<string>();
-  invited.forEach(({ session, role = idOf(session) === initiator ? 'initiator' : 'participant' }, n) => {
-    const id = idOf(session);
+  invited.forEach(({ session, role: given }, n) => {
+    const id = fence.nameOf(session);
+    const role = given ?? (id === initiator ? 'initiator' : 'participant');
     if (seen.has(id)) {
       throw new MeshError('invalid_input', `expected every participant once, got ${id} again`, {
         details: { path: `options.participants.${n}.session` },

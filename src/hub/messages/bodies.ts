@@ -50,6 +50,15 @@ export class Bodies {
     });
   }
 
+  /** What messages are called of which only the copies are still there. */
+  async namesIn(mailbox: string, stamps: readonly string[]): Promise<(string | undefined)[]> {
+    const copies = await this.#core.engine.storage.get(stamps.map((stamp) => mailAddress(mailbox, stamp)));
+    return copies.map((copy) => {
+      const mail = copy && mailOf(copy);
+      return copy && mail && isShared(mail) ? messageIdOf({ mailbox: SHARED, stamp: sharedStamp(copy, mail) }) : undefined;
+    });
+  }
+
   /** The conversation that is meant: that of the message, if this is the id of one, or else just this name. */
   async threadOf(threadId: string): Promise<string> {
     const place = placeOf(threadId);

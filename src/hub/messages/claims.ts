@@ -247,11 +247,12 @@ export class Claims {
   /** Nobody gets them any more: they have expired, or are not even kept. */
   async #dropAll(gone: readonly Claim[]): Promise<void> {
     for (const claim of gone) {
+      const [id] = claim.message ? [] : await this.#bodies.namesIn(claim.session, [claim.stamp]);
       const draft = new Draft();
       draft.checks.push({ ...claim.address, revision: claim.revision });
       draft.deletes.push(claim.address);
       const stage = claim.message ? stageExpired : stagePurged;
-      stage(draft, this.#core.engine, claim.session, [claim]);
+      stage(draft, this.#core.engine, claim.session, [{ ...claim, id }]);
       await this.#core.engine.commit(draft);
     }
   }

@@ -9,8 +9,8 @@ import { setHubAlarm } from '../alarm.ts';
 import type { HubCore } from '../hub-core.ts';
 import type { Claim } from './claims.ts';
 import type { Inbox, InboxParts } from './inbox.ts';
-import type { Message, MessageType } from './message.ts';
-import type { Settlement } from './settling.ts';
+import { isExpired, type Message, type MessageType } from './message.ts';
+import { type Settlement, staleClaim } from './settling.ts';
 
 /** What a handler gets besides its message. */
 export interface HandlerContext {
@@ -54,7 +54,8 @@ export class Consumer {
   readonly #running = new Bag<Running>();
   readonly #stopping = new AbortController();
   #freed = (): void => {};
-  #extension: Timer | undefined;
+  #timer: Timer | undefined;
+  #looksAt = Number.POSITIVE_INFINITY;
 
   /** @internal */
   constructor(inbox: Inbox, parts: InboxParts, handler: MessageHandler, rules: Rules) {
@@ -69,7 +70,7 @@ export class Consumer {
     const undo = [onAbort(rules.signal, stop), onAbort(actor.tenure?.signal, abortAll), core.onClose(abortAll)];
     this.done = this.#run().finally(() => {
       for (const step of undo) step();
-      if (this.#extension) core.engine.clock.clearTimeout(this.#extension);
+      if (this.#timer) core.engine.clock.clearTimeout(this.#timer);
     });
     // Whoever does not wait for its end is told by the hub's reporter.
     this.done.catch((error: unknown) => core.engine.report(error));
@@ -102,7 +103,7 @@ export class Consumer {
       const claims = await this.#claim(free, types);
       if (!claims) return;
       for (const claim of claims) this.#start(claim);
-      this.#keepExtending();
+      this.#lookBy(this.#nextExtension());
       await this.#parts.core.nextTurn();
     }
   }
@@ -133,6 +134,7 @@ export class Consumer {
   #start(claim: Claim): void {
     const running: Running = { claim, controller: new LazyController(), done: undefined, place: -1 };
     this.#running.add(running);
+    if (claim.message.expiresAt !== undefined) this.#lookBy(claim.message.expiresAt);
     running.done = this.#handle(running);
   }
 
@@ -157,21 +159,40 @@ export class Consumer {
     }
   }
 
-  /** Half a visibility before they lapse, the claims of what still runs are extended, all together. */
-  #keepExtending(): void {
-    if (this.#extension || this.#running.size === 0) return;
-    const { core, settling, visibilityMs } = this.#parts;
-    this.#extension = core.engine.clock.setTimeout(() => {
-      this.#extension = undefined;
-      for (const { claim, controller } of this.#running.all()) {
-        if (claim.deadline - core.engine.now() > visibilityMs * 0.75) continue;
-        settling.settle(claim, { kind: 'extend', ms: visibilityMs }).catch((error: unknown) => {
-          if (MeshError.is(error, 'stale_receipt')) controller.abort(error);
-        });
-      }
-      this.#keepExtending();
-    }, visibilityMs / 2);
+  #nextExtension(): number {
+    return this.#parts.core.engine.now() + this.#parts.visibilityMs / 2;
   }
+
+  #lookBy(time: number): void {
+    if (time >= this.#looksAt || this.#running.size === 0) return;
+    const { engine } = this.#parts.core;
+    if (this.#timer) engine.clock.clearTimeout(this.#timer);
+    this.#looksAt = time;
+    this.#timer = engine.clock.setTimeout(this.#look, Math.max(0, time - engine.now()));
+  }
+
+  /**
+   * Half a visibility before they lapse, the claims of what still runs are extended, all together. Those of messages that
+   * have expired are lost.
+   */
+  readonly #look = (): void => {
+    this.#timer = undefined;
+    this.#looksAt = Number.POSITIVE_INFINITY;
+    const { core, settling, visibilityMs } = this.#parts;
+    let next = this.#nextExtension();
+    for (const { claim, controller } of this.#running.all()) {
+      if (isExpired(claim.message, core.engine)) {
+        controller.abort(staleClaim(claim, 'expired'));
+        continue;
+      }
+      next = Math.min(next, claim.message.expiresAt ?? next);
+      if (claim.deadline - core.engine.now() > visibilityMs * 0.75) continue;
+      settling.settle(claim, { kind: 'extend', ms: visibilityMs }).catch((error: unknown) => {
+        if (MeshError.is(error, 'stale_receipt')) controller.abort(error);
+      });
+    }
+    this.#lookBy(next);
+  };
 
   #abortAll(core: HubCore): void {
     const reason: unknown =

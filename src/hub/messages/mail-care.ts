@@ -3,7 +3,7 @@ import { Draft } from '../../storage/draft.ts';
 import type { DueOutcome } from '../../storage/due.ts';
 import type { StoredRecord } from '../../storage/storage.ts';
 import type { HubCore } from '../hub-core.ts';
-import { type Bodies, sharedStamp } from './bodies.ts';
+import type { Bodies } from './bodies.ts';
 import {
   claimedPartition,
   deadAddress,
@@ -17,7 +17,7 @@ import {
   stampOfReference,
   tallyOf,
 } from './mailbox.ts';
-import { isShared, type MessageType, messageIdOf, SHARED } from './message.ts';
+import { isShared, type MessageType, SHARED } from './message.ts';
 import { type Open, stageDead, stageExpired, stagePurged } from './outcomes.ts';
 import { expiringPlace, MAIL_DUE, threadDelete } from './post.ts';
 import type { References } from './references.ts';
@@ -214,7 +214,12 @@ export class MailCare {
     records: readonly StoredRecord[],
   ): Promise<{ readonly record: StoredRecord; readonly open: Open }[]> {
     const messages = await this.#bodies.read(records.map(({ key }) => ({ mailbox: session, stamp: stampOfReference(key) })));
-    const names = messages.includes(undefined) ? await this.#names(session, records) : [];
+    const names = messages.includes(undefined)
+      ? await this.#bodies.namesIn(
+          session,
+          records.map(({ key }) => stampOfReference(key)),
+        )
+      : [];
     return records.map((record, n) => ({
       record,
       open: {
@@ -225,15 +230,6 @@ export class MailCare {
         tally: tallyOf(record.value),
       },
     }));
-  }
-
-  /** What messages are called of which only the copies are still there. */
-  async #names(session: string, records: readonly StoredRecord[]): Promise<(string | undefined)[]> {
-    const copies = await this.#core.engine.storage.get(records.map(({ key }) => mailAddress(session, stampOfReference(key))));
-    return copies.map((copy) => {
-      const mail = copy && mailOf(copy);
-      return copy && mail && isShared(mail) ? messageIdOf({ mailbox: SHARED, stamp: sharedStamp(copy, mail) }) : undefined;
-    });
   }
 }
 

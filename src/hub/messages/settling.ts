@@ -267,13 +267,13 @@ export class Settling implements ClaimHolder {
       return order.resolve();
     }
     this.forget(claim);
-    if (isExpired) order.reject(stale(claim, 'expired'));
+    if (isExpired) order.reject(staleClaim(claim, 'expired'));
     else order.resolve();
   }
 
   #fail(order: Order): void {
     this.forget(order.claim);
-    order.reject(this.#actor.tenure?.end ?? stale(order.claim, 'settled or claimed anew'));
+    order.reject(this.#actor.tenure?.end ?? staleClaim(order.claim, 'settled or claimed anew'));
   }
 }
 
@@ -294,7 +294,8 @@ function tallyAfter(
   return { deliveries, ...(error !== undefined && { error }) };
 }
 
-function stale({ message }: Claim, got: string): MeshError {
+/** Why a claim can no longer be settled. */
+export function staleClaim({ message }: Claim, got: string): MeshError {
   return new MeshError('stale_receipt', `expected a claim that lasts, got a message that was ${got}`, {
     details: { message: message.id },
   });

@@ -151,8 +151,8 @@ export class Assignment<Payload = JsonValue> {
   async handoff(options: { readonly to: DelegateTarget; readonly context?: unknown }): Promise<void> {
     const { to, context: given } = parse(HANDOFF_TO, options, 'options');
     const context = given === undefined ? undefined : jsonValue(given, 'options.context');
-    const target = targetOf(to);
     const { store, delegation } = this.#parts;
+    const target = targetOf(to, store.core.fence);
     await this.#act(async (draft, current) => {
       await delegation.stageTarget(draft, target);
       return stageHandoff(draft, store, current, { to: target, by: this.#actor.id, context });

@@ -25,7 +25,7 @@ export class Offers {
   }
 
   async offer(content: Content & Pick<OfferOptions, 'to'>): Promise<Versioned<TaskRecord>> {
-    const to = targetOf(content.to);
+    const to = targetOf(content.to, this.#store.core.fence);
     const from = this.#store.core.actor(content.from).id;
     return this.#delegation.create(content, to, async (draft) => {
       if ('session' in to) await this.#delegation.stageTarget(draft, to);

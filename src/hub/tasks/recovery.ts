@@ -118,6 +118,8 @@ export class Recovery {
       const task = tasks[n];
       const place = task && this.#store.queuePlace(task);
       if (!task || place?.key !== unleasedKey(key)) return;
+      // It may be over by the time of the commit, and nothing is to wait for what is over.
+      draft.checks.push({ ...this.#store.tasks.address(task.id), revision: task.revision });
       draft.puts.push({ ...place, value });
       this.#store.event(draft, 'task_updated', task.id, task.value, {
         change: 'returned',

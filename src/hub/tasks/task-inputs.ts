@@ -35,15 +35,22 @@ const GROUP = z.strictObject({ group: name });
 const target = firstOf<DelegateTarget>('a session, { session } or { capability }', sessionRef, SESSION, CAPABILITY);
 const offered = firstOf<OfferedTo>('a session, { session }, { capability } or { group }', sessionRef, SESSION, CAPABILITY, GROUP);
 
-/** What a target names, without the handle. */
-export function targetOf(to: DelegateTarget): TaskTarget;
-export function targetOf(to: OfferedTo): OfferTarget;
-export function targetOf(to: OfferedTo): OfferTarget {
+/** Says who is meant by an id or a handle. */
+interface Names {
+  nameOf(session: SessionRef): string;
+}
+
+/**
+ * What a target names, without the handle.
+ * @throws MeshError `invalid_input` for the handle of another mesh
+ */
+export function targetOf(to: DelegateTarget, names: Names): TaskTarget;
+export function targetOf(to: OfferedTo, names: Names): OfferTarget;
+export function targetOf(to: OfferedTo, names: Names): OfferTarget {
   if (typeof to === 'string') return { session: to };
   if ('capability' in to) return { capability: to.capability };
   if ('group' in to) return { group: to.group };
-  if ('session' in to) return { session: typeof to.session === 'string' ? to.session : to.session.id };
-  return { session: to.id };
+  return { session: names.nameOf('session' in to ? to.session : to) };
 }
 
 /** What is to be done. */

@@ -83,7 +83,7 @@ export class Tasks {
   /** @param also stages what else must hold in the commit */
   async delegate(options: DelegateOptions, also?: (draft: Draft) => Promise<void>): Promise<Task> {
     const content = parse(DELEGATE, options, 'options');
-    const to = targetOf(content.to);
+    const to = targetOf(content.to, this.#core.fence);
     const task = await this.#delegation.create(content, to, async (draft) => {
       await also?.(draft);
       await this.#delegation.stageTarget(draft, to);
@@ -175,7 +175,7 @@ export class Tasks {
   async handoff(id: string, options: HandoffOptions): Promise<Task> {
     const { by, to: given, context: said } = parse(HANDOFF, options, 'options');
     const context = said === undefined ? undefined : jsonValue(said, 'options.context');
-    const to = targetOf(given);
+    const to = targetOf(given, this.#core.fence);
     const actor = this.#core.actor(by);
     const task = await this.#require(id);
     if (task.value.claim?.session === actor.id) {

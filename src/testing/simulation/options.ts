@@ -119,6 +119,14 @@ const actions = z.custom<NonNullable<SimulateOptions['actions']>>(
 );
 const invariants = z.record(z.string(), callback<Invariant>()).default({});
 
+/** What a mesh looks at itself, but what each process of a simulation has of its own. */
+const MESH = z.looseObject({
+  storage: z.undefined().optional(),
+  closeStorage: z.undefined().optional(),
+  generateId: z.undefined().optional(),
+  onError: z.undefined().optional(),
+});
+
 const FAULTS = z.strictObject({
   conflictRate: share.default(0.02),
   unknownRate: share.default(0.02),
@@ -150,7 +158,7 @@ export const SIMULATE = z.strictObject({
   steps: wholeNumber(1, 100_000).default(300),
   stepMs: ms.default(1000),
   faults: z.union([z.literal(false), FAULTS]).default(FAULTS.parse({})),
-  mesh: z.record(z.string(), z.unknown()).default({}),
+  mesh: MESH.default({}),
   storage: callback<NonNullable<SimulateOptions['storage']>>().optional(),
   state: callback<() => unknown>().optional(),
   start: callback<NonNullable<SimulateOptions['start']>>().optional(),

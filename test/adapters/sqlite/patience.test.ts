@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { SqliteStorage } from '../../../src/adapters/sqlite/index.ts';
+import { createMesh, type MeshError } from '../../../src/index.ts';
 import { systemClock } from '../../../src/kernel/clock.ts';
 import { VirtualClock } from '../../../src/testing/virtual-clock.ts';
 import { type Child, startChild } from '../../support/children.ts';
@@ -52,6 +53,23 @@ describe('a lock that another process holds', () => {
     expect(performance.now() - began).toBeGreaterThan(2900);
     expect(results.map(({ committed }) => committed)).toEqual(Array(10).fill(true));
     expect(shareStood()).toBeLessThan(0.5);
+  });
+
+  it('keeps no mesh open', async () => {
+    const file = temporaryFile();
+    const storage = await openStorage(file);
+    const mesh = createMesh({ storage, onError: () => {} });
+    const a = await mesh.registry.register({ id: 'a' });
+    await lock(file);
+    const sending = mesh.hub.send({ from: a, to: 'a' }).then(
+      () => 'sent',
+      ({ code }: MeshError) => code,
+    );
+    const began = performance.now();
+    await mesh.close();
+    expect(performance.now() - began).toBeLessThan(2000);
+    expect(['closed', 'unavailable']).toContain(await sending);
+    expect(performance.now() - began).toBeLessThan(2500);
   });
 
   it('is waited for in real time, whatever clock the storage goes by', async () => {

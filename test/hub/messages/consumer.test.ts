@@ -508,3 +508,28 @@ describe.each(storages)('a handler whose mailbox can not be read any more, on %s
     expect(errors.splice(0)).toEqual([expect.objectContaining({ code: 'storage_full' })]);
   });
 });
+
+describe.each(storages)('the signal of a handler on %s', (_name, open) => {
+  it('aborts when its message expires, at that millisecond, and not when another does', async () => {
+    const { clock, send, hub, bob } = await postOn(open, { hub: { visibilityMs: 300_000 } });
+    const { handler, signals, started, finish } = gated();
+    const consumer = hub.inbox(bob).handle(handler, { concurrency: 8 });
+    await send('for ever');
+    await send('long', { ttlMs: 5000 });
+    await clock.advance(1000);
+    await send('short', { ttlMs: 2000 });
+    await clock.advance(1999);
+    const aborted = (): string[] => started.filter((body) => signals.get(body)?.aborted);
+    expect([started, aborted()]).toEqual([['for ever', 'long', 'short'], []]);
+    await clock.advance(1);
+    expect(aborted()).toEqual(['short']);
+    expect(signals.get('short')?.reason).toEqual(refusal('stale_receipt', 'expired'));
+    await clock.advance(1999);
+    expect(aborted()).toEqual(['short']);
+    await clock.advance(1);
+    expect(aborted()).toEqual(['long', 'short']);
+    for (const body of started) finish(body);
+    await passUntil(clock, consumer.stop());
+    expect(await statesOf({ hub })).toEqual({ 'for ever': 'acked', long: 'expired', short: 'expired' });
+  });
+});

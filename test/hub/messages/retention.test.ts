@@ -1,7 +1,12 @@
 import { describe, expect, it } from 'vitest';
+import { createMesh, InMemoryStorage } from '../../../src/index.ts';
+import { sleep } from '../../../src/kernel/clock.ts';
+import { VirtualClock } from '../../../src/testing/virtual-clock.ts';
 import { bodiesOf, eventsOf, leftOf, mailOf, member, only, type Post, postOn, statesOf, toldOf } from '../../support/hub/post.ts';
 import { quiet, refusal, together } from '../../support/memory/worlds.ts';
+import { wrapped } from '../../support/registry-kill/storages.ts';
 import { storages } from '../../support/storages.ts';
+import { passUntil } from '../../support/timing.ts';
 
 const RULES = { hub: { retainMs: 60_000 } };
 
@@ -288,4 +293,26 @@ describe.each(storages)('events of messages on %s', (_name, open) => {
     const acked = (await eventsOf(storage)).filter(({ name }) => name === 'message_acked');
     expect(acked.map(({ messages }) => (messages as string[]).length)).toEqual([200, 50]);
   });
+});
+
+it('a copy that outlives its message for a moment is told to be purged by the name of the message', async () => {
+  const clock = new VirtualClock();
+  const inner = new InMemoryStorage({ clock });
+  // The removal of the copies takes long.
+  const storage = wrapped(inner, async ({ commit }, run) => {
+    if (commit?.deletes?.some(({ partition }) => partition === 'mail/bob')) await sleep(clock, 500);
+    return run();
+  });
+  const mesh = createMesh({ storage, ...RULES });
+  for (const id of ['ann', 'bob']) await mesh.registry.register({ id, ttlMs: 3_600_000, heartbeat: 'manual' });
+  const { message } = await passUntil(clock, mesh.hub.broadcast({ from: 'ann', body: 'x' }));
+  await clock.advance(60_000);
+  for (let n = 0; n < 30; n++) {
+    await passUntil(clock, mesh.hub.inbox('bob').receive());
+    await clock.advance(100);
+  }
+  const events = (await inner.list('events')).map(({ value }) => value as unknown as { name: string; messages?: string[] });
+  const purged = events.filter(({ name }) => name === 'message_purged').flatMap(({ messages }) => messages);
+  expect(purged).toEqual([message.id]);
+  await passUntil(clock, mesh.close());
 });

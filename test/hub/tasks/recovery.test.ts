@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Mesh } from '../../../src/mesh.ts';
 import type { SessionHandle } from '../../../src/registry/session-handle.ts';
 import { deferred, isSettled, passUntil, quiet, refusal, toldOf, type World, worldOn } from '../../support/hub/worlds.ts';
-import { mortal } from '../../support/registry-kill/storages.ts';
+import { mortal, wrapped } from '../../support/registry-kill/storages.ts';
 import { storages } from '../../support/storages.ts';
 
 /** A task that a session has claimed in a process of its own, which does nothing any more. */
@@ -227,5 +227,48 @@ describe.each(storages)('a mesh that is closed on %s', (_name, open) => {
     const later = another();
     await later.hub.complete(task.id, { by: 'dev', result: 'done' });
     expect(await task.result()).toBe('done');
+  });
+});
+
+describe.each(storages)('a reservation that was lost on %s', (_name, open) => {
+  it('does not bring back a task that is over', async () => {
+    const world = await worldOn(open, { sweepIntervalMs: 3_600_000 });
+    const { hub, registry, storage, clock, another } = world;
+    await quiet(registry, 'planner');
+    // It dies with its take done and nothing claimed.
+    const reserving = mortal(storage, Number.POSITIVE_INFINITY);
+    const lost = another(
+      wrapped(reserving.storage, async ({ commit }, run) => {
+        const answer = await run();
+        if (commit?.takes?.length) {
+          reserving.die();
+          return new Promise(() => {});
+        }
+        return answer;
+      }),
+      { onError: () => {} },
+    );
+    await quiet(lost.registry, 'dev', { ttlMs: 3000, capabilities: ['python'] });
+    const { id } = await hub.delegate({ from: 'planner', to: { capability: 'python' }, type: 'run' });
+    lost.hub.claim('dev').catch(() => {});
+    await clock.advance(100);
+    // Whoever tidies up is overtaken by a cancel between its read and its commit.
+    let isCanceled = false;
+    another(
+      wrapped(storage, async ({ commit }, run) => {
+        const isReturn = commit?.deletes?.some(({ partition }) => partition.startsWith('reserved/')) && commit.puts?.length;
+        if (isReturn && !isCanceled) {
+          isCanceled = true;
+          await hub.cancel(id, { by: 'planner' });
+        }
+        return run();
+      }),
+      { sweepIntervalMs: 1000 },
+    );
+    await clock.advance(10_000);
+    expect(isCanceled).toBe(true);
+    expect(await toldOf(storage)).toEqual(['delegated', 'canceled']);
+    expect(await storage.list('queue/c=python')).toEqual([]);
+    expect((await storage.list('workers')).length).toBe(0);
   });
 });
