@@ -413,14 +413,14 @@ export const MISTAKES = [
   {
     name: 'a request that ends sooner than others is not woken',
     file: 'src/hub/messages/answer-waits.ts',
-    find: 'if (time >= this.#ringsAt) return;',
+    find: 'if (time >= this.#ringsAt && this.#ringsAt > now) return;',
     replace: 'if (this.#timer) return;',
     test: 'test/hub/messages/requests.test.ts',
   },
   {
     name: 'the answer to a request that has ended is taken for that of a later one',
     file: 'src/hub/messages/answer-waits.ts',
-    find: 'return wait?.waiter === waiter ? wait : undefined;',
+    find: 'return wait?.waiter === waiter && wait.from === from ? wait : undefined;',
     replace: 'return wait;',
     test: 'test/hub/messages/requests.test.ts',
   },
@@ -598,5 +598,19 @@ export const MISTAKES = [
     find: 'const items = this.take();',
     replace: 'const items = [...this.take()].reverse();',
     test: 'test/kernel/bag.test.ts',
+  },
+  {
+    name: 'a request is told what another session was answered',
+    file: 'src/hub/messages/answer-waits.ts',
+    find: 'wait.from === from',
+    replace: 'from !== undefined',
+    test: 'test/hub/messages/requests.test.ts',
+  },
+  {
+    name: 'a request waits for a timer of before the clock was set',
+    file: 'src/hub/messages/answer-waits.ts',
+    find: 'if (time >= this.#ringsAt && this.#ringsAt > now) return;',
+    replace: 'if (time >= this.#ringsAt) return;',
+    test: 'test/hub/messages/requests.test.ts',
   },
 ];

@@ -17,6 +17,7 @@ const DECISIVE: ReadonlySet<string> = new Set([
   'session_created',
 ]);
 
+/** Of sessions that nobody waits for at the moment. */
 const KEPT_EMPTY = 100;
 
 /** Those who wait for a session to answer, and how to stop listening for its end. */
@@ -48,12 +49,12 @@ export class AnswerWaits {
   }
 
   /** Begins to listen for the answer of a session before it is asked, so that no answer goes unheard. */
-  begin(session: string, until: number, signal: AbortSignal | undefined): Wait {
+  begin({ from, session, until, signal }: Asking): Wait {
     this.#stops ??= this.#listen();
     const { waits } = this.#targetOf(session);
     const slot = this.#free.pop() ?? this.#slots.length;
     this.#begun += 1;
-    const wait = new Wait(`${this.#prefix}${slot}.${this.#begun}`, session, until);
+    const wait = new Wait(`${this.#prefix}${slot}.${this.#begun}`, { from, session, until });
     wait.forget = onAbort(signal, () => wait.news());
     this.#slots[slot] = wait;
     this.#size += 1;
@@ -78,11 +79,12 @@ export class AnswerWaits {
     });
   }
 
-  /** The wait of this name, if it is one of this process and still waits. */
-  find(waiter: string): Wait | undefined {
+  /** The wait of this name and session, if it is one of this process and still waits. */
+  find(waiter: string, from: string): Wait | undefined {
     if (this.#size === 0 || !waiter.startsWith(this.#prefix)) return undefined;
     const wait = this.#slots[this.#slotOf(waiter)];
-    return wait?.waiter === waiter ? wait : undefined;
+    // Two meshes of one test may make the same ids.
+    return wait?.waiter === waiter && wait.from === from ? wait : undefined;
   }
 
   #slotOf(waiter: string): number {
@@ -93,7 +95,9 @@ export class AnswerWaits {
     const { engine } = this.#core;
     if (this.#prefix === '') this.#prefix = `${engine.generateId('waiter')}.`;
     return [
-      engine.log.wakeOn(ANSWERS, ({ waiter }, record) => this.find(String(waiter))?.tell(String(eventOf(record)['message']))),
+      engine.log.wakeOn(ANSWERS, ({ waiter, session }, record) =>
+        this.find(String(waiter), String(session))?.tell(String(eventOf(record)['message'])),
+      ),
       this.#core.onClose(() => {
         for (const wait of this.#slots) wait?.news();
       }),
@@ -123,11 +127,13 @@ export class AnswerWaits {
 
   /** One timer for the earliest: whoever is answered in time leaves it to whoever comes next. */
   #ringAt(time: number): void {
-    if (time >= this.#ringsAt) return;
     const { clock } = this.#core.engine;
+    const now = this.#core.engine.now();
+    // A time that is over although the timer has not rung is one of before the clock was set.
+    if (time >= this.#ringsAt && this.#ringsAt > now) return;
     if (this.#timer) clock.clearTimeout(this.#timer);
-    this.#ringsAt = time;
-    this.#timer = clock.setTimeout(this.#ring, Math.max(0, time - this.#core.engine.now()));
+    this.#ringsAt = Math.min(time, this.#ringsAt);
+    this.#timer = clock.setTimeout(this.#ring, Math.max(0, this.#ringsAt - now));
   }
 
   readonly #ring = (): void => {
@@ -156,10 +162,19 @@ export class AnswerWaits {
   }
 }
 
+/** Who asks whom, and until when it waits. */
+interface Asking {
+  readonly from: string;
+  readonly session: string;
+  readonly until: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** What one request waits for. */
 export class Wait implements Placed {
   place = -1;
   readonly waiter: string;
+  readonly from: string;
   readonly session: string;
   readonly until: number;
   /** Or its id, where only its event was heard of. */
@@ -170,8 +185,9 @@ export class Wait implements Placed {
   #hasNews = false;
   #wake = NOTHING;
 
-  constructor(waiter: string, session: string, until: number) {
+  constructor(waiter: string, { from, session, until }: Asking) {
     this.waiter = waiter;
+    this.from = from;
     this.session = session;
     this.until = until;
   }

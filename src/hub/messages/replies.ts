@@ -96,7 +96,7 @@ export class Replies {
       committed: (message) => {
         if (held) held.claim.answered = true;
         held?.holder.forget(held.claim);
-        if (waiter !== undefined && settles) this.#requests.answered(waiter, message);
+        if (waiter !== undefined && settles) this.#requests.answered(waiter, record.from, message);
       },
     };
     const sending = idempotencyKey === undefined ? this.#post(outgoing) : this.#postOnce(outgoing, idempotencyKey);

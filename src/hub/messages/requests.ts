@@ -43,7 +43,7 @@ export class Requests {
     const { engine } = this.#core;
     const at = engine.now();
     const until = at + timeoutMs;
-    const wait = this.#waits.begin(session, until, signal);
+    const wait = this.#waits.begin({ from: actor.id, session, until, signal });
     const record = messageRecord({ from: actor.id, to: session, type: 'request', at }, content);
     if (threadId !== undefined) record.threadId = threadId;
     record.expiresAt = until;
@@ -75,8 +75,8 @@ export class Requests {
    * Tells a request of this process the answer that has settled it, committed a moment ago, which so does not have to be
    * heard of by its event. Who answers what it was not asked settles nothing.
    */
-  answered(waiter: string, answer: Message): void {
-    this.#waits.find(waiter)?.tell(answer);
+  answered(waiter: string, from: string, answer: Message): void {
+    this.#waits.find(waiter, from)?.tell(answer);
   }
 
   async #isThere(session: string, incarnation: string | undefined): Promise<boolean> {

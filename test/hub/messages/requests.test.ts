@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { createMesh, type MeshError } from '../../../src/index.ts';
+import { createMesh, type Mesh, type MeshError } from '../../../src/index.ts';
+import { VirtualClock } from '../../../src/testing/virtual-clock.ts';
 import { bodiesOf, eventsOf, mailOf, member, only, postOn, statesOf, toldOf } from '../../support/hub/post.ts';
 import { isSettled, outcomeOf, passUntil, quiet, refusal } from '../../support/memory/worlds.ts';
 import { storages } from '../../support/storages.ts';
@@ -85,6 +86,28 @@ describe.each(storages)('a request on %s', (_name, open) => {
     await Promise.all(asking);
   });
 
+  it('ends in its own time, also when the clock is set while others wait', async () => {
+    const { hub, clock, ann } = await postOn(open);
+    const ended: string[] = [];
+    const ask = (timeoutMs: number): Promise<unknown> =>
+      hub.request({ from: ann, to: 'bob', timeoutMs }).catch(({ code }: MeshError) => ended.push(`${timeoutMs} ${code}`));
+    const asking = [ask(30_000)];
+    await clock.settle();
+    clock.set(clock.now() + 20_000);
+    asking.push(ask(1000));
+    await clock.advance(999);
+    expect(ended).toEqual([]);
+    await clock.advance(1);
+    expect(ended).toEqual(['1000 timed_out']);
+    clock.set(clock.now() + 20_000);
+    asking.push(ask(500));
+    await clock.advance(0);
+    expect(ended).toEqual(['1000 timed_out', '30000 timed_out']);
+    await clock.advance(500);
+    expect(ended.at(-1)).toBe('500 timed_out');
+    await Promise.all(asking);
+  });
+
   it('is not answered by what comes late for another', async () => {
     const { hub, clock, ann, bob } = await postOn(open);
     const inbox = hub.inbox(bob);
@@ -120,6 +143,27 @@ describe.each(storages)('a request on %s', (_name, open) => {
     await clock.settle();
     const codes = (await all).map((one) => one.status === 'rejected' && (one.reason as MeshError).code);
     expect(codes).toEqual(Array(6).fill('not_alive'));
+  });
+
+  it('is told apart from that of a mesh that makes the same ids', async () => {
+    const clock = new VirtualClock();
+    const storage = await open(clock);
+    let made = 0;
+    const generateId = (prefix: string): string => (prefix === 'waiter' ? 'waiter_same' : `${prefix}_${++made}`);
+    const meshes = [1, 2].map(() => createMesh({ storage, closeStorage: false, generateId }));
+    const [one, two] = meshes as [Mesh, Mesh];
+    const quiet = { heartbeat: 'manual', ttlMs: 300_000 } as const;
+    const [ann, eve] = [
+      await one.registry.register({ id: 'ann', ...quiet }),
+      await two.registry.register({ id: 'eve', ...quiet }),
+    ];
+    const bob = await one.registry.register({ id: 'bob', ...quiet });
+    const asking = [one.hub.request({ from: ann, to: bob, body: 'ann' }), two.hub.request({ from: eve, to: bob, body: 'eve' })];
+    const consumer = one.hub.inbox(bob).handle((message) => one.hub.reply(message, { from: bob, body: `to ${message.body}` }));
+    const answers = await passUntil(clock, Promise.all(asking));
+    expect(answers.map(({ body }) => body)).toEqual(['to ann', 'to eve']);
+    await passUntil(clock, consumer.stop());
+    for (const mesh of meshes) await passUntil(clock, mesh.close());
   });
 
   it('gets the answer of anybody', async () => {
