@@ -406,14 +406,14 @@ export const MISTAKES = [
   {
     name: 'only the first of several requests ends in time',
     file: 'src/hub/messages/answer-waits.ts',
-    find: 'if (next < Number.POSITIVE_INFINITY) this.#ringAt(next);',
+    find: 'if (next < Number.POSITIVE_INFINITY) this.#timer.ringBy(next);',
     replace: '',
     test: 'test/hub/messages/requests.test.ts',
   },
   {
     name: 'a request that ends sooner than others is not woken',
-    file: 'src/hub/messages/answer-waits.ts',
-    find: 'if (time >= this.#ringsAt && this.#ringsAt > now) return;',
+    file: 'src/kernel/earliest-timer.ts',
+    find: 'if (time >= this.#at && this.#at > now) return;',
     replace: 'if (this.#timer) return;',
     test: 'test/hub/messages/requests.test.ts',
   },
@@ -608,9 +608,9 @@ export const MISTAKES = [
   },
   {
     name: 'a request waits for a timer of before the clock was set',
-    file: 'src/hub/messages/answer-waits.ts',
-    find: 'if (time >= this.#ringsAt && this.#ringsAt > now) return;',
-    replace: 'if (time >= this.#ringsAt) return;',
+    file: 'src/kernel/earliest-timer.ts',
+    find: 'if (time >= this.#at && this.#at > now) return;',
+    replace: 'if (time >= this.#at) return;',
     test: 'test/hub/messages/requests.test.ts',
   },
 ];

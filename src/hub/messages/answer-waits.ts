@@ -1,5 +1,6 @@
 import { Bag, type Placed } from '../../kernel/bag.ts';
-import { holdProcess, type Timer } from '../../kernel/clock.ts';
+import { holdProcess } from '../../kernel/clock.ts';
+import { EarliestTimer } from '../../kernel/earliest-timer.ts';
 import { onAbort } from '../../kernel/on-abort.ts';
 import { sessionTopic } from '../../registry/events.ts';
 import { eventOf } from '../../storage/events/event-reader.ts';
@@ -40,12 +41,12 @@ export class AnswerWaits {
   #begun = 0;
   #size = 0;
   #stops: (() => void)[] | undefined;
-  #timer: Timer | undefined;
-  #ringsAt = Number.POSITIVE_INFINITY;
+  readonly #timer: EarliestTimer;
   #isResting = false;
 
   constructor(core: HubCore) {
     this.#core = core;
+    this.#timer = new EarliestTimer(core.engine, () => this.#ring());
   }
 
   /** Begins to listen for the answer of a session before it is asked, so that no answer goes unheard. */
@@ -59,7 +60,7 @@ export class AnswerWaits {
     this.#slots[slot] = wait;
     this.#size += 1;
     waits.add(wait);
-    this.#ringAt(until);
+    this.#timer.ringBy(until);
     return wait;
   }
 
@@ -125,20 +126,8 @@ export class AnswerWaits {
     this.#targets.delete(wait.session);
   }
 
-  /** One timer for the earliest: whoever is answered in time leaves it to whoever comes next. */
-  #ringAt(time: number): void {
-    const { clock } = this.#core.engine;
-    const now = this.#core.engine.now();
-    // A time that is over although the timer has not rung is one of before the clock was set.
-    if (time >= this.#ringsAt && this.#ringsAt > now) return;
-    if (this.#timer) clock.clearTimeout(this.#timer);
-    this.#ringsAt = Math.min(time, this.#ringsAt);
-    this.#timer = clock.setTimeout(this.#ring, Math.max(0, this.#ringsAt - now));
-  }
-
-  readonly #ring = (): void => {
-    this.#ringsAt = Number.POSITIVE_INFINITY;
-    this.#timer = undefined;
+  /** Whoever is answered in time leaves the timer to whoever comes next. */
+  #ring(): void {
     const now = this.#core.engine.now();
     let next = Number.POSITIVE_INFINITY;
     for (const wait of this.#slots) {
@@ -146,17 +135,15 @@ export class AnswerWaits {
       if (wait.until <= now) wait.news();
       else next = Math.min(next, wait.until);
     }
-    if (next < Number.POSITIVE_INFINITY) this.#ringAt(next);
-  };
+    if (next < Number.POSITIVE_INFINITY) this.#timer.ringBy(next);
+  }
 
   #rest(): void {
     for (const stop of this.#stops ?? []) stop();
     this.#stops = undefined;
     for (const { stop } of this.#targets.values()) stop();
     this.#targets.clear();
-    if (this.#timer) this.#core.engine.clock.clearTimeout(this.#timer);
-    this.#timer = undefined;
-    this.#ringsAt = Number.POSITIVE_INFINITY;
+    this.#timer.clear();
     this.#slots.length = 0;
     this.#free.length = 0;
   }

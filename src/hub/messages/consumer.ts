@@ -1,6 +1,7 @@
 import { Bag, type Placed } from '../../kernel/bag.ts';
-import { holdProcess, type Timer } from '../../kernel/clock.ts';
+import { holdProcess } from '../../kernel/clock.ts';
 import { saidBy } from '../../kernel/describe.ts';
+import { EarliestTimer } from '../../kernel/earliest-timer.ts';
 import { MeshError } from '../../kernel/errors.ts';
 import { LazyController } from '../../kernel/lazy-controller.ts';
 import { onAbort } from '../../kernel/on-abort.ts';
@@ -54,8 +55,7 @@ export class Consumer {
   readonly #running = new Bag<Running>();
   readonly #stopping = new AbortController();
   #freed = (): void => {};
-  #timer: Timer | undefined;
-  #looksAt = Number.POSITIVE_INFINITY;
+  readonly #timer: EarliestTimer;
 
   /** @internal */
   constructor(inbox: Inbox, parts: InboxParts, handler: MessageHandler, rules: Rules) {
@@ -64,13 +64,14 @@ export class Consumer {
     this.#handler = handler;
     this.#rules = rules;
     const { core, actor } = parts;
+    this.#timer = new EarliestTimer(core.engine, () => this.#look());
     const stop = (): void => this.#stopping.abort(new MeshError('aborted', 'expected to go on, got the consumer stopped'));
     const abortAll = (): void => this.#abortAll(core);
     if (rules.signal?.aborted) stop();
     const undo = [onAbort(rules.signal, stop), onAbort(actor.tenure?.signal, abortAll), core.onClose(abortAll)];
     this.done = this.#run().finally(() => {
       for (const step of undo) step();
-      if (this.#timer) core.engine.clock.clearTimeout(this.#timer);
+      this.#timer.clear();
     });
     // Whoever does not wait for its end is told by the hub's reporter.
     this.done.catch((error: unknown) => core.engine.report(error));
@@ -164,20 +165,14 @@ export class Consumer {
   }
 
   #lookBy(time: number): void {
-    if (time >= this.#looksAt || this.#running.size === 0) return;
-    const { engine } = this.#parts.core;
-    if (this.#timer) engine.clock.clearTimeout(this.#timer);
-    this.#looksAt = time;
-    this.#timer = engine.clock.setTimeout(this.#look, Math.max(0, time - engine.now()));
+    if (this.#running.size > 0) this.#timer.ringBy(time);
   }
 
   /**
    * Half a visibility before they lapse, the claims of what still runs are extended, all together. Those of messages that
    * have expired are lost.
    */
-  readonly #look = (): void => {
-    this.#timer = undefined;
-    this.#looksAt = Number.POSITIVE_INFINITY;
+  #look(): void {
     const { core, settling, visibilityMs } = this.#parts;
     let next = this.#nextExtension();
     for (const { claim, controller } of this.#running.all()) {
@@ -192,7 +187,7 @@ export class Consumer {
       });
     }
     this.#lookBy(next);
-  };
+  }
 
   #abortAll(core: HubCore): void {
     const reason: unknown =
