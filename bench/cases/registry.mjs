@@ -115,7 +115,7 @@ function listCase({ size, first, goal }) {
     });
   return {
     name: `list all alive, ${count} (row 6)`,
-    about: `pages of 1,000, the whole list, until 100,000 are listed; reference: Moleculer getNodeList of as many nodes. ${MOLECULER}`,
+    about: `pages of 1,000, the whole list, until 400,000 are listed; reference: Moleculer getNodeList of as many nodes. ${MOLECULER}`,
     first,
     goal,
     async open() {
