@@ -81,9 +81,9 @@ export class CollaborationHub extends EventSource<HubEvents> {
   }
 
   /**
-   * Sends a message to a session, to all of a group, or to exactly one specialist, of both not to the sender. A session that is offline gets it when
-   * it is back, unless `requireAlive`; of a group those get it that are alive and have room, as with `broadcast`, and
-   * `recipients` names them. Delivered at least once, in order of sending within a priority.
+   * Sends a message to a session, to all of a group, or to exactly one specialist, of both not to the sender. A session
+   * that is offline gets it when it is back, unless `requireAlive`; of a group those get it that are alive and have room,
+   * as with `broadcast`, and `recipients` names them. Delivered at least once, in order of sending within a priority.
    * @throws MeshError `invalid_input`, `limit_exceeded`, `not_found`, `not_alive`, `mailbox_full`, `already_exists`
    * (another message of this idempotency key), `lease_lost` (`from` is a handle that no longer holds)
    */

@@ -213,18 +213,14 @@ export class MailCare {
     session: string,
     records: readonly StoredRecord[],
   ): Promise<{ readonly record: StoredRecord; readonly open: Open }[]> {
-    const messages = await this.#bodies.read(records.map(({ key }) => ({ mailbox: session, stamp: stampOfReference(key) })));
-    const names = messages.includes(undefined)
-      ? await this.#bodies.namesIn(
-          session,
-          records.map(({ key }) => stampOfReference(key)),
-        )
-      : [];
+    const stamps = records.map(({ key }) => stampOfReference(key));
+    const messages = await this.#bodies.read(stamps.map((stamp) => ({ mailbox: session, stamp })));
+    const names = messages.includes(undefined) ? await this.#bodies.namesIn(session, stamps) : [];
     return records.map((record, n) => ({
       record,
       open: {
         session,
-        stamp: stampOfReference(record.key),
+        stamp: stamps[n] as string,
         message: messages[n],
         id: names[n],
         tally: tallyOf(record.value),
